@@ -1,0 +1,1 @@
+"""What processes may ask of each other: one `.varlink` file and one typed module per interface."""

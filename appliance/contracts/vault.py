@@ -1,0 +1,524 @@
+"""de.praxissafe.Vault: the keys, the tries, the staff. Operations, never keys (one exception: OpenDatabase)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from appliance.contracts.values import (
+    MAX_SHARE_DOCUMENTS,
+    Bytes32,
+    HostName,
+    Id,
+    Password,
+    PersonName,
+    Pin,
+    Seconds,
+    ShareState,
+    Token,
+)
+from appliance.core.varlink import Call, Done, Interface
+
+
+class Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The base of this interface's values."""
+
+
+# --- the box ---------------------------------------------------------------------------------------------------
+
+
+class Box(Struct):
+    """Who this box is. `box` is random, made once; hosts are where patients and staff reach it.
+
+    `portal_address` is host:port to dial, `portal_name` the TLS name there, `portal_ca` the PEM of the only authority
+    it may be signed by. `practice_name` and `telephone` are shown to patients; empty until claimed.
+    """
+
+    box: Id
+    page_host: HostName
+    page_port: int
+    lan_host: HostName
+    lan_port: int
+    portal_address: str
+    portal_name: HostName
+    portal_ca: str
+    provisioned: bool
+    claimed: bool
+    practice_name: str
+    telephone: str
+
+
+class Describe(Call[Box]):
+    """Say who this box is; Unavailable("unprovisioned") before Provision."""
+
+    reply: ClassVar = Box
+    callers: ClassVar = frozenset({"records", "audit", "practice", "gateway", "tunnel", "enrol", "root"})
+
+
+class NewBox(Struct):
+    """What the technician's bench needs: the public device key (SubjectPublicKeyInfo DER) and the claim code.
+
+    The claim code is given here and nowhere else; a repeated Provision makes a new one and voids the old.
+    """
+
+    box: Id
+    device_key: bytes
+    claim_code: str
+    serial: str
+
+
+class Provision(Call[NewBox]):
+    """Make the keys, once; before FinishProvisioning it may be repeated and then keeps the keys.
+
+    Host names may hold `{box}`, which stands for the first 8 digits of the box. Refused("provisioned") afterwards.
+    """
+
+    reply: ClassVar = NewBox
+    callers: ClassVar = frozenset({"enrol"})
+
+    page_host: Annotated[str, msgspec.Meta(max_length=253)]
+    page_port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    lan_host: Annotated[str, msgspec.Meta(max_length=253)]
+    lan_port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    portal_address: Annotated[str, msgspec.Meta(min_length=3, max_length=300)]
+    portal_name: HostName
+    portal_ca: Annotated[str, msgspec.Meta(min_length=1, max_length=16384)]
+    serial: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9-]{4,32}$")]
+
+
+class FinishProvisioning(Call[Done]):
+    """Close enrolment for good (the portal knows the box now)."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"enrol"})
+
+
+class DeviceProof(Struct):
+    """ECDSA P-256 SHA-256 signature, DER, over the context that docs/formats/tunnel.md gives."""
+
+    box: Id
+    signature: bytes
+
+
+class ProveDevice(Call[DeviceProof]):
+    """Prove this device to its portal in this channel; signs nothing else."""
+
+    reply: ClassVar = DeviceProof
+    callers: ClassVar = frozenset({"tunnel"})
+
+    nonce: Bytes32
+    portal_certificate_sha256: Bytes32
+
+
+# --- the records' keys -----------------------------------------------------------------------------------------
+
+
+class DatabaseKey(Struct):
+    """The raw SQLCipher key, the one key that leaves vault (SQLCipher needs it in memory)."""
+
+    key: Bytes32
+
+
+class OpenDatabase(Call[DatabaseKey]):
+    """Give records the key of its database."""
+
+    reply: ClassVar = DatabaseKey
+    callers: ClassVar = frozenset({"records"})
+
+
+class WrappedKey(Struct):
+    """A document key under the erasure key, bound to its document."""
+
+    wrapped: Annotated[bytes, msgspec.Meta(min_length=60, max_length=60)]
+
+
+class WrapDocumentKey(Call[WrappedKey]):
+    """Wrap a new document key: AES-256-GCM, nonce ‖ ciphertext ‖ tag, associated data the document."""
+
+    reply: ClassVar = WrappedKey
+    callers: ClassVar = frozenset({"records"})
+
+    document: Id
+    key: Bytes32
+
+
+class DocumentKey(Struct):
+    """A document key in the clear."""
+
+    key: Bytes32
+
+
+class UnwrapDocumentKey(Call[DocumentKey]):
+    """Unwrap; Tampered("document_key") if it is not the key of this document or was erased."""
+
+    reply: ClassVar = DocumentKey
+    callers: ClassVar = frozenset({"records"})
+
+    document: Id
+    wrapped: Annotated[bytes, msgspec.Meta(min_length=60, max_length=60)]
+
+
+# --- shares ----------------------------------------------------------------------------------------------------
+
+
+class NewShare(Struct):
+    """The half of the manifest's key that vault keeps. The PIN is not here: see ReadPin."""
+
+    share: Id
+    r: Bytes32
+    expires_at: Seconds
+
+
+class MakeShare(Call[NewShare]):
+    """Begin a share: makes `r` and a PIN. It opens nothing until PublishShare.
+
+    `patient` and `documents` are pseudonyms for the audit log and for RevokeSharesOf.
+    """
+
+    reply: ClassVar = NewShare
+    callers: ClassVar = frozenset({"records"})
+
+    session: Token
+    proof_verifier: Bytes32
+    patient: Id
+    documents: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=MAX_SHARE_DOCUMENTS)]
+    valid_s: Annotated[int, msgspec.Meta(ge=60, le=90 * 86400)]
+    pin_digits: Annotated[int, msgspec.Meta(ge=6, le=8)] = 6
+
+
+class PublishShare(Call[Done]):
+    """Say that the sealed share lies in the spool; from now on it can be opened."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"records"})
+
+    session: Token
+    share: Id
+
+
+class SharePin(Struct):
+    """The PIN to print."""
+
+    pin: Pin
+
+
+class ReadPin(Call[SharePin]):
+    """Give the PIN until ConfirmPin; then Refused("pin_printed"). Only to a session of the staff that made it."""
+
+    reply: ClassVar = SharePin
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    share: Id
+
+
+class ConfirmPin(Call[Done]):
+    """The slip is printed: forget the PIN, keep only its verifier."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    share: Id
+
+
+class ShareStatus(Struct):
+    """What staff see of a share."""
+
+    share: Id
+    patient: Id
+    documents: list[Id]
+    state: ShareState
+    made_at: Seconds
+    expires_at: Seconds
+    tries_left: int
+    opened: int
+    last_opened_at: Seconds
+    pin_printed: bool
+
+
+class Shares(Struct):
+    """All shares that are not forgotten yet (ended ones are kept 90 days)."""
+
+    shares: list[ShareStatus]
+
+
+class ListShares(Call[Shares]):
+    """List shares, newest first; of one patient if given."""
+
+    reply: ClassVar = Shares
+    callers: ClassVar = frozenset({"records"})
+
+    session: Token
+    patient: Id | None = None
+
+
+class RevokeShare(Call[Done]):
+    """Destroy `r` of a share; the state stays as a tombstone. NotFound("share")."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"records"})
+
+    session: Token
+    share: Id
+
+
+class RevokedShares(Struct):
+    """The shares that were ended."""
+
+    shares: list[Id]
+
+
+class RevokeSharesOf(Call[RevokedShares]):
+    """Destroy `r` of every share that names the document (it is being erased)."""
+
+    reply: ClassVar = RevokedShares
+    callers: ClassVar = frozenset({"records"})
+
+    session: Token
+    document: Id
+
+
+class PatientView(Struct):
+    """What the holder of a link may know: its state, the tries left, whom to call. `r` only after a right PIN."""
+
+    state: ShareState
+    tries_left: int
+    practice_name: str
+    telephone: str
+    box: Id
+    expires_at: Seconds
+    r: Bytes32 | None = None
+
+
+class ShowShare(Call[PatientView]):
+    """Tell the holder of the link its state; changes nothing. NotFound("share") without a valid proof."""
+
+    reply: ClassVar = PatientView
+    callers: ClassVar = frozenset({"gateway"})
+
+    proof: Bytes32
+
+
+class OpenShare(Call[PatientView]):
+    """Take the try (state synced), compare, write the audit entry, then give `r`.
+
+    Expiry is enforced first. NotFound("share") without a valid proof, and no try is counted then.
+    """
+
+    reply: ClassVar = PatientView
+    callers: ClassVar = frozenset({"gateway"})
+
+    proof: Bytes32
+    pin: Pin
+
+
+# --- staff and devices -----------------------------------------------------------------------------------------
+
+
+class Session(Struct):
+    """Who a token speaks for. `principal` is random per member of staff or device; the CSRF secret is per session."""
+
+    kind: Literal["staff", "device"]
+    principal: Id
+    name: str
+    idle_s_left: int
+    csrf: str = ""
+
+
+class NewSession(Struct):
+    """A session's bearer token; it lives in vault's memory only."""
+
+    session: Token
+    idle_timeout_s: int
+
+
+class Claim(Call[NewSession]):
+    """Claim the box with the printed code: the first member of staff. Refused("claim_code"/"claimed").
+
+    Password: Invalid("password_short") under 12 characters. Wrong codes are slowed down, not counted out.
+    """
+
+    reply: ClassVar = NewSession
+    callers: ClassVar = frozenset({"practice"})
+
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    name: PersonName
+    password: Password
+    practice_name: PersonName
+    telephone: Annotated[str, msgspec.Meta(min_length=3, max_length=40)]
+
+
+class LogIn(Call[NewSession]):
+    """Check name and password (Argon2id). Refused("login") for any mismatch; Unavailable("slow_down", wait_s)."""
+
+    reply: ClassVar = NewSession
+    callers: ClassVar = frozenset({"practice"})
+
+    name: PersonName
+    password: Password
+
+
+class CheckSession(Call[Session]):
+    """Say who a token speaks for; Refused("session") if ended, locked by idling, or unknown.
+
+    `touch` counts as activity: set for what a person did, not for polling.
+    """
+
+    reply: ClassVar = Session
+    callers: ClassVar = frozenset({"practice", "records"})
+
+    session: Token
+    touch: bool = True
+
+
+class LogOut(Call[Done]):
+    """End a session."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+
+
+class ChangePassword(Call[Done]):
+    """Change the own password; ends the member's other sessions. Refused("login"), Invalid("password_short")."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    old_password: Password
+    new_password: Password
+
+
+class Invitation(Struct):
+    """A one-time code, 7 days valid, given on paper or in person."""
+
+    code: str
+    expires_at: Seconds
+
+
+class InviteStaff(Call[Invitation]):
+    """Invite a member of staff by name. Invalid("name_taken")."""
+
+    reply: ClassVar = Invitation
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    name: PersonName
+
+
+class AcceptInvitation(Call[NewSession]):
+    """Become a member of staff. Refused("invitation"), Invalid("password_short")."""
+
+    reply: ClassVar = NewSession
+    callers: ClassVar = frozenset({"practice"})
+
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    password: Password
+
+
+class StaffMember(Struct):
+    """A member of staff, or an invitation that nobody accepted yet."""
+
+    principal: Id
+    name: str
+    since: Seconds
+    invited: bool
+
+
+class Device(Struct):
+    """A practice software's token: what it is called and when it was last used."""
+
+    principal: Id
+    label: str
+    since: Seconds
+    last_used_at: Seconds
+
+
+class Accounts(Struct):
+    """Who may use the box."""
+
+    staff: list[StaffMember]
+    devices: list[Device]
+
+
+class ListAccounts(Call[Accounts]):
+    """List staff, invitations and devices."""
+
+    reply: ClassVar = Accounts
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+
+
+class RemoveStaff(Call[Done]):
+    """Remove a member or an invitation; ends the sessions. Invalid("last_member") for the last one."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    principal: Id
+
+
+class NewDevice(Struct):
+    """The token of a practice software, given here and nowhere else."""
+
+    principal: Id
+    token: Token
+
+
+class CreateDeviceToken(Call[NewDevice]):
+    """Make a token that may add documents and read none."""
+
+    reply: ClassVar = NewDevice
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    label: PersonName
+
+
+class RevokeDeviceToken(Call[Done]):
+    """End a device token. NotFound("device")."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    principal: Id
+
+
+VAULT = Interface.of(
+    "de.praxissafe.Vault",
+    __file__,
+    Describe,
+    Provision,
+    FinishProvisioning,
+    ProveDevice,
+    OpenDatabase,
+    WrapDocumentKey,
+    UnwrapDocumentKey,
+    MakeShare,
+    PublishShare,
+    ReadPin,
+    ConfirmPin,
+    ListShares,
+    RevokeShare,
+    RevokeSharesOf,
+    ShowShare,
+    OpenShare,
+    Claim,
+    LogIn,
+    CheckSession,
+    LogOut,
+    ChangePassword,
+    InviteStaff,
+    AcceptInvitation,
+    ListAccounts,
+    RemoveStaff,
+    CreateDeviceToken,
+    RevokeDeviceToken,
+)

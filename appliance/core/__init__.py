@@ -1,0 +1,1 @@
+"""What every process stands on: errors, settings, service, journal, metrics, varlink, confine."""
