@@ -132,6 +132,8 @@ class Channel:
                     raise Invalid("message_truncated")
                 return b""
             self._buffer += piece
+        if end == 0:
+            raise Invalid("message_empty")
         message = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return message

@@ -1,0 +1,75 @@
+"""Each interface's `.varlink` file says what its structures say, and the sets of verbs are the ones we decided on."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from appliance.core.varlink.describe import describe, interfaces
+
+CONTRACTS = Path(__file__).parents[2] / "appliance/contracts"
+NAMES = sorted(file.stem for file in CONTRACTS.glob("*.varlink"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_description_file_matches_the_structures(name):
+    (interface,) = interfaces(importlib.import_module(f"appliance.contracts.{name}"))
+    expected = describe(interface.name, list(interface.verbs.values()))
+    assert (CONTRACTS / f"{name}.varlink").read_text(encoding="utf-8") == expected, (
+        f"run: python -m appliance.core.varlink.describe {name}"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verb_says_who_may_call_it(name):
+    (interface,) = interfaces(importlib.import_module(f"appliance.contracts.{name}"))
+    for verb in interface.verbs.values():
+        assert verb.callers, verb
+        assert verb.callers <= {"vault", "records", "audit", "practice", "gateway", "tunnel", "enrol", "root"}, verb
+
+
+def test_gateway_may_ask_vault_for_three_things_and_records_for_none():
+    """A captured gateway asks: who is this box, what state has my link, open my link. It has no list, no query."""
+    asked = {
+        f"{name}.{verb.__name__}"
+        for name in NAMES
+        for interface in interfaces(importlib.import_module(f"appliance.contracts.{name}"))
+        for verb in interface.verbs.values()
+        if "gateway" in verb.callers
+    }
+    assert asked == {"vault.Describe", "vault.ShowShare", "vault.OpenShare"}
+
+
+def test_tunnel_may_ask_for_a_proof_and_hand_over_connections():
+    asked = {
+        f"{name}.{verb.__name__}"
+        for name in NAMES
+        for interface in interfaces(importlib.import_module(f"appliance.contracts.{name}"))
+        for verb in interface.verbs.values()
+        if "tunnel" in verb.callers
+    }
+    assert asked == {"vault.Describe", "vault.ProveDevice", "gateway.TakeConnection"}
+
+
+def test_gateway_offers_one_verb():
+    (interface,) = interfaces(importlib.import_module("appliance.contracts.gateway"))
+    assert set(interface.verbs) == {"TakeConnection"}
+
+
+def test_only_vault_and_records_append_to_the_log():
+    (interface,) = interfaces(importlib.import_module("appliance.contracts.audit"))
+    assert interface.verbs["Append"].callers == {"vault", "records"}
+    assert set(interface.verbs) == {"Append", "ReadEntries"}
+
+
+def test_root_may_ask_for_nothing_that_opens_anything():
+    (interface,) = interfaces(importlib.import_module("appliance.contracts.vault"))
+    assert {name for name, verb in interface.verbs.items() if "root" in verb.callers} == {"Describe"}
+    (interface,) = interfaces(importlib.import_module("appliance.contracts.records"))
+    assert not [name for name, verb in interface.verbs.items() if "root" in verb.callers]
+
+
+def test_every_records_verb_carries_a_session():
+    (interface,) = interfaces(importlib.import_module("appliance.contracts.records"))
+    for verb in interface.verbs.values():
+        assert "session" in verb.__struct_fields__, verb
