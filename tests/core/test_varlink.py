@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 import asyncvarlink
 import msgspec
 import pytest
+from asyncvarlink.serviceinterface import VarlinkServiceInterface
 
 from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
 from appliance.core.varlink import Call, Interface, Peer, serve
@@ -290,7 +291,7 @@ async def test_an_independent_implementation_is_understood(tmp_path):
             assert await proxy.Add(left=20, right=22) == {"total": 42}
             with pytest.raises(asyncvarlink.VarlinkErrorReply):
                 await proxy.Add(left=-1, right=0)
-            service = protocol.make_proxy(asyncvarlink.VarlinkServiceInterface)
+            service = protocol.make_proxy(VarlinkServiceInterface)
             assert "de.praxissafe.Test" in str(await service.GetInfo())
         finally:
             transport.close()
