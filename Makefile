@@ -1,0 +1,95 @@
+# The box on one machine. As root on Debian 12 or 13: `make run`.
+
+PYTHON := /usr/bin/python3
+VENV := .venv
+PAGE := appliance/gateway/page
+STATE := .demo
+PORT_BASE := 8443
+
+# What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
+PACKAGES := dbus gcc libsystemd-dev libtss2-dev pkg-config python3-dev python3-venv swtpm systemd-container util-linux
+TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev libnss3-tools \
+	openssl patch poppler-utils
+# These tests run the whole box; `make check` leaves them out.
+BOX_TESTS := tests/attacks tests/browser tests/walks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lock system-packages test-packages
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: system-packages $(VENV)/.runtime $(PAGE)/node_modules ## install what the box needs; starts nothing
+	@$(VENV)/bin/python -m compileall -q -j 2 appliance provisioning
+
+run: ## start the whole box and say where to go (as root; Ctrl-C ends it)
+	@test "$$(id -u)" = 0 || { echo 'make run starts a container, so it has to be run as root: sudo make run' >&2; exit 1; }
+	@$(MAKE) --no-print-directory setup
+	@$(VENV)/bin/python -m appliance.demo --state $(STATE) --port-base $(PORT_BASE)
+
+test: setup test-packages $(VENV)/.development ## every check and every test, the running box included (as root)
+	@$(MAKE) --no-print-directory lint
+	$(VENV)/bin/python -m pytest tests
+
+check: setup $(VENV)/.development ## format, lint, types, architecture and unit tests
+	@$(MAKE) --no-print-directory lint
+	$(VENV)/bin/python -m pytest tests $(addprefix --ignore=,$(BOX_TESTS))
+
+.PHONY: lint
+lint:
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+lock: $(VENV)/.development ## choose versions anew and write their hashes (requirements/*.txt)
+	@cd requirements && for name in build runtime provisioning development; do \
+	  ../$(VENV)/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	    --no-header --no-emit-index-url $$(case $$name in \
+	      runtime) echo --constraint build.txt ;; \
+	      provisioning) echo --constraint runtime.txt ;; \
+	      development) echo --constraint build.txt --constraint runtime.txt ;; esac) \
+	    $$name.in --output-file $$name.txt || exit 1; \
+	done
+
+# Debian's packages: asks apt only for what is missing.
+define install
+@missing=$$(for name in $(1); do \
+	  dpkg-query --show --showformat='$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || echo $$name; done); \
+	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 || { echo "These Debian packages are missing, and only root may install them:" $$missing >&2; exit 1; }; \
+	  echo "Installing" $$missing; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends --yes $$missing >/dev/null; }
+endef
+
+system-packages:
+	$(call install,$(PACKAGES))
+
+test-packages:
+	$(call install,$(TEST_PACKAGES))
+
+$(VENV)/bin/python: | system-packages
+	@echo 'Making $(VENV)'
+	@umask 022 && $(PYTHON) -m venv $(VENV)
+
+# Two steps: the tools that compile the source-only packages come from the lock too, so that their build
+# downloads nothing by itself.
+define hashed
+@umask 022 && $(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(1)
+endef
+
+$(VENV)/.runtime: requirements/build.txt requirements/runtime.txt requirements/provisioning.txt | $(VENV)/bin/python
+	@echo 'Installing the locked Python packages'
+	$(call hashed,-r requirements/build.txt)
+	$(call hashed,--no-build-isolation --use-pep517 -r requirements/runtime.txt -r requirements/provisioning.txt)
+	@touch $@
+
+$(VENV)/.development: requirements/development.txt $(VENV)/.runtime
+	@echo 'Installing the locked development packages'
+	$(call hashed,-r requirements/development.txt)
+	@touch $@
+
+$(PAGE)/node_modules: $(PAGE)/package-lock.json | system-packages
+	@echo "Installing the patient page's locked packages"
+	@umask 022 && npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@

@@ -1,0 +1,112 @@
+"""Where the demo keeps what: one state folder a box, and the names inside the container.
+
+    STATE/lock          held while a demo runs on this state
+    STATE/machine-id    the container's, so that its journal is one over all starts
+    STATE/box/          /var/lib/praxissafe: what the box itself keeps
+    STATE/world/        /var/lib/praxissafe-demo: the software TPM, the portal, the demo authority
+    STATE/journal/      /var/log/journal
+    STATE/run/          this start only: console, overlay, which process runs it
+    STATE/console.json  the member of staff "Demo" and the claim code; readable by root only
+    STATE/station/      the technician's bench
+
+What of it is bound into the container: tree.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+#: Seen inside the container.
+CODE = Path("/usr/lib/praxissafe")
+BOX_STATE = Path("/var/lib/praxissafe")
+WORLD_STATE = Path("/var/lib/praxissafe-demo")
+
+PORTAL_NAME = "praxis-portal.localhost"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The demo's three ports on 127.0.0.1."""
+
+    base: int
+
+    @property
+    def practice(self) -> int:
+        """Staff on the practice network."""
+        return self.base
+
+    @property
+    def portal(self) -> int:
+        """The portal's one public port."""
+        return self.base + 1
+
+    @property
+    def enrol(self) -> int:
+        """The technician, while the box is not provisioned."""
+        return self.base + 2
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of one demo."""
+
+    state: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the demo."""
+        return self.state / "lock"
+
+    @property
+    def box(self) -> Path:
+        """The box's own state."""
+        return self.state / "box"
+
+    @property
+    def world(self) -> Path:
+        """What stands around the box."""
+        return self.state / "world"
+
+    @property
+    def journal(self) -> Path:
+        """The container's journal."""
+        return self.state / "journal"
+
+    @property
+    def run(self) -> Path:
+        """What lives as long as one start."""
+        return self.state / "run"
+
+    @property
+    def tree(self) -> Path:
+        """What is laid over the machine's own file system."""
+        return self.run / "tree"
+
+    @property
+    def console_log(self) -> Path:
+        """What the container's PID 1 says."""
+        return self.run / "console.log"
+
+    @property
+    def record(self) -> Path:
+        """Which process runs the container."""
+        return self.run / "container"
+
+    @property
+    def console(self) -> Path:
+        """The member of staff "Demo"."""
+        return self.state / "console.json"
+
+    @property
+    def station(self) -> Path:
+        """The technician's bench."""
+        return self.state / "station"
+
+    def make(self) -> None:
+        """Make the folders that outlive a start."""
+        for folder in (self.box, self.world, self.journal, self.station, self.run):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.station.chmod(0o700)

@@ -1,0 +1,71 @@
+"""`python -m appliance.gateway`: wires gateway together; no logic here."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from appliance.contracts.gateway import GATEWAY
+from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
+from appliance.contracts.vault import VAULT
+from appliance.core.service import report_ready, run
+from appliance.core.settings import read_settings
+from appliance.core.varlink import Peer, serve
+from appliance.gateway.answers import make_answers
+from appliance.gateway.connections import Connections
+from appliance.gateway.page_certificate import PageCertificate
+from appliance.gateway.page_files import read_page_files
+from appliance.gateway.peer_watch import PeerWatch, describe_box
+from appliance.gateway.routes import Host, Routes
+from appliance.gateway.settings import GatewaySettings
+from appliance.gateway.spool import Spool
+
+READING_THREADS = 4
+
+
+async def main(sockets: Mapping[str, socket.socket]) -> None:
+    """Serve the connections that tunnel passes."""
+    settings = read_settings(GatewaySettings, "gateway")
+    files = read_page_files()
+    vault = Peer.of(VAULT, "vault")
+    box = await describe_box(vault, patience_s=settings.peer_patience_s)
+    certificate = PageCertificate(box.page_host, settings.state, settings.certificate_request, settings.certificate)
+    certificate.write_request()
+    vault_watch = PeerWatch(settings.peer_patience_s)
+    with ThreadPoolExecutor(READING_THREADS, "spool") as executor:
+        routes = Routes(
+            Host(box.page_host, box.page_port),
+            files,
+            Spool(settings.spool, executor),
+            vault,
+            vault_watch=vault_watch,
+            vault_timeout_s=settings.vault_timeout_s,
+            stall_timeout_s=settings.stall_timeout_s,
+        )
+        connections = Connections(
+            routes,
+            certificate.context,
+            max_connections=settings.max_connections,
+            idle_timeout_s=settings.idle_timeout_s,
+            handshake_timeout_s=settings.handshake_timeout_s,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                answers = [(GATEWAY, make_answers(connections)), (PROCESS, PROCESS_ANSWERS)]
+                group.create_task(serve(sockets["local"], answers))
+                group.create_task(certificate.watch())
+                group.create_task(_fails_with(connections.bug))
+                group.create_task(_fails_with(vault_watch.gone))
+                report_ready()
+        finally:
+            await connections.close()
+
+
+async def _fails_with(failure: asyncio.Future[None]) -> None:
+    await failure
+
+
+if __name__ == "__main__":
+    run(main, fast_loop=True)

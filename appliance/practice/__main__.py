@@ -1,0 +1,58 @@
+"""`python -m appliance.practice`: wires practice together; no logic here."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+import time
+from collections.abc import Mapping
+
+from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
+from appliance.core.accept import accept_connections
+from appliance.core.service import report_ready, run
+from appliance.core.settings import read_settings
+from appliance.core.varlink import serve
+from appliance.practice.connections import Connections
+from appliance.practice.desk import Desk
+from appliance.practice.guard import Guard, Host
+from appliance.practice.lan_certificate import keep_certificate
+from appliance.practice.pages import Pages
+from appliance.practice.peers import Peers
+from appliance.practice.pending_links import PendingLinks
+from appliance.practice.routes import make_application
+from appliance.practice.settings import PracticeSettings
+
+HANDSHAKES = 64
+
+
+async def main(sockets: Mapping[str, socket.socket]) -> None:
+    """Serve staff on the practice network."""
+    settings = read_settings(PracticeSettings, "practice")
+    peers = Peers(patience_s=settings.peer_patience_s)
+    box = await peers.describe_box(settings.peer_patience_s)
+    certificate = keep_certificate(settings.state, box.lan_host, datetime.datetime.now(datetime.UTC))
+    pages, links = Pages(box), PendingLinks()
+    guard = Guard(Host(box), peers, pages, links)
+    desk = Desk(settings, certificate, peers, pages, links, guard, time.time)
+    context = certificate.context()
+    connections = Connections(
+        make_application(desk), max_connections=settings.max_connections, idle_timeout_s=settings.idle_timeout_s
+    )
+    async with connections, asyncio.TaskGroup() as group:
+        group.create_task(
+            accept_connections(sockets["lan"], connections.make_protocol, lambda: context, max_connections=HANDSHAKES)
+        )
+        group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)]))
+        group.create_task(fails_with(guard.bug))
+        group.create_task(peers.watch())
+        report_ready()
+
+
+async def fails_with(failure: asyncio.Future[None]) -> None:
+    """Wait for a failure and raise it."""
+    await failure
+
+
+if __name__ == "__main__":
+    run(main, fast_loop=True)

@@ -1,0 +1,107 @@
+"""Makes pages from templates, all compiled at start, every value escaped.
+
+A page gets its own values, and: `t` (the texts), `csrf`, `session`, `box` (names to show), `error` (what went wrong, in
+the reader's words). Nothing else of a peer's answer reaches a template than what is named in its call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+from aiohttp import web
+
+from appliance.contracts.vault import Box
+from appliance.core.errors import Invalid, NotFound, PraxisError, Refused, Unavailable
+from appliance.practice.fields import KINDS, VALID_DAYS, local_path
+from appliance.practice.texts import read_texts
+from appliance.practice.visit import Visit
+
+FOLDER = Path(__file__).parent / "templates"
+REFRESH_S = 5
+#: How much later than vault's lock a page leaves the screen.
+LOCK_MARGIN_S = 5
+AWAY = frozenset({"peer_away", "peer_timeout", "peer_lost", "stream_broken", "unprovisioned"})
+
+_STATUS_BY_CODE = {
+    "slow_down": 429,
+    "share_limit": 429,
+    "disk_full": 507,
+    "document_size": 413,
+    "upload_size": 413,
+    "document_type": 415,
+    "patient_exists": 409,
+    "method": 405,
+    "peer_timeout": 504,
+}
+_STATUS_BY_FAMILY: Mapping[type[PraxisError], int] = {Refused: 403, Invalid: 422, Unavailable: 503, NotFound: 404}
+
+
+def status_of(error: PraxisError) -> int:
+    """Give the HTTP status of a failure (RFC 9110 15.5, RFC 6585 4, RFC 4918 11.5)."""
+    return _STATUS_BY_CODE.get(error.code, _STATUS_BY_FAMILY.get(type(error), 500))
+
+
+class Pages:
+    """Renders pages; `box` is who this box is, as last heard from vault."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.texts = read_texts()
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(FOLDER),
+            autoescape=True,
+            auto_reload=False,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates = {name: environment.get_template(name) for name in environment.list_templates()}
+
+    def show(
+        self,
+        visit: Visit,
+        template: str,
+        *,
+        status: int = 200,
+        error: PraxisError | None = None,
+        **values: object,
+    ) -> web.Response:
+        """Make a page; with `error` its status is the failure's, and the page says what happened."""
+        text = self._templates[template].render(
+            t=visit.texts,
+            language=visit.texts.language,
+            here=local_path(visit.request.path),
+            box=self.box,
+            session=visit.session,
+            csrf=visit.csrf,
+            form=visit.form,
+            kinds=KINDS,
+            valid_days=VALID_DAYS,
+            error=visit.texts.error(error) if error else None,
+            done=done_text(visit),
+            **values,
+        )
+        answer = web.Response(text=text, content_type="text/html", status=status_of(error) if error else status)
+        answer.headers["Content-Language"] = visit.texts.language
+        answer.headers["Vary"] = "Accept-Language, Cookie"
+        if error is not None and error.code in AWAY and visit.request.method == "GET":
+            answer.headers["Refresh"] = str(REFRESH_S)
+            answer.headers["Retry-After"] = str(REFRESH_S)
+        elif visit.session is not None:
+            # Whoever left the desk: the page leaves the screen when the session locks.
+            leaves_after_s = visit.session.idle_s_left + LOCK_MARGIN_S
+            answer.headers["Refresh"] = f"{leaves_after_s}; url=/locked?next={local_path(visit.request.path)}"
+        return answer
+
+    def fail(self, visit: Visit, error: PraxisError) -> web.Response:
+        """Make the page for a failure that no page of its own shows."""
+        return self.show(visit, "error.html", error=error)
+
+
+def done_text(visit: Visit) -> str:
+    """Give the sentence for what was just done: `?done=` names one of the catalogue's, anything else is ignored."""
+    code = visit.request.query.get("done", "")
+    key = f"done.{code}"
+    return visit.texts(key) if code.isidentifier() and visit.texts.known(key) else ""

@@ -1,0 +1,144 @@
+"""The two papers a patient gets: the link sheet (A4) and the PIN slip (A6), each its own PDF.
+
+Neither names the patient: a sheet left on the desk or in the wrong letter says nothing about anyone. The link sheet
+never holds the PIN, the slip never the link. fpdf2 is loaded with the first paper; drawing blocks, so callers use a
+thread. Fonts: DejaVu Sans (fonts/), for names outside Western Europe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.practice.qr_code import QUIET_ZONE, qr_squares
+from appliance.practice.texts import Texts
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
+
+FONTS = Path(__file__).parent / "fonts"
+MARGIN_MM = 20
+A6_MM = (105, 148)
+QR_MM = 62
+
+
+@dataclass(frozen=True)
+class LinkSheet:
+    """What stands on a link sheet."""
+
+    practice_name: str
+    telephone: str
+    link: str = field(repr=False)
+    host: str
+    expires: str
+
+
+@dataclass(frozen=True)
+class PinSlip:
+    """What stands on a PIN slip."""
+
+    practice_name: str
+    telephone: str
+    pin: str = field(repr=False)
+
+
+def draw_link_sheet(sheet: LinkSheet, t: Texts) -> bytes:
+    """Draw the link sheet in one language."""
+    pdf = _new_page("A4", MARGIN_MM, t("sheet.title"), t.language)
+    width = pdf.epw
+    _line(pdf, sheet.practice_name, size=13, bold=True)
+    _line(pdf, t("sheet.call", telephone=sheet.telephone), size=11)
+    pdf.ln(7)
+    _line(pdf, t("sheet.title"), size=25, bold=True)
+    pdf.ln(1)
+    _line(pdf, t("sheet.until", expires=sheet.expires), size=14)
+    pdf.ln(5)
+    top = pdf.get_y()
+    _draw_code(pdf, sheet.link, pdf.w - MARGIN_MM - QR_MM, top)
+    column = width - QR_MM - 8
+    for number, step in enumerate(("scan", "pin", "read"), start=1):
+        _draw_step(pdf, number, t(f"sheet.step_{step}"), t(f"sheet.step_{step}_more"), column)
+    pdf.set_y(max(pdf.get_y(), top + QR_MM) + 4)
+    _line(pdf, t("sheet.by_hand"), size=12, bold=True)
+    pdf.ln(1)
+    _draw_link(pdf, sheet.link, width)
+    pdf.ln(5)
+    _line(pdf, t("sheet.check", host=sheet.host), size=11)
+    pdf.ln(2)
+    _line(pdf, t("sheet.apart"), size=11)
+    pdf.ln(2)
+    _line(pdf, t("sheet.help", telephone=sheet.telephone), size=11)
+    return bytes(pdf.output())
+
+
+def draw_pin_slip(slip: PinSlip, t: Texts) -> bytes:
+    """Draw the PIN slip in one language."""
+    pdf = _new_page(A6_MM, 10, t("slip.title"), t.language)
+    _line(pdf, slip.practice_name, size=11, bold=True)
+    pdf.ln(8)
+    _line(pdf, t("slip.title"), size=20, bold=True)
+    pdf.ln(4)
+    pdf.set_font("DejaVu", "B", 34)
+    half = len(slip.pin) // 2
+    pdf.set_draw_color(20, 32, 43)
+    pdf.set_line_width(0.6)
+    pdf.cell(pdf.epw, 24, f"{slip.pin[:half]} {slip.pin[half:]}", border=1, align="C")
+    pdf.ln(31)
+    _line(pdf, t("slip.use"), size=11)
+    pdf.ln(3)
+    _line(pdf, t("slip.apart"), size=11, bold=True)
+    pdf.ln(3)
+    _line(pdf, t("slip.tries", telephone=slip.telephone), size=10)
+    return bytes(pdf.output())
+
+
+def _new_page(size: str | tuple[int, int], margin_mm: int, title: str, language: str) -> FPDF:
+    from fpdf import FPDF  # loaded with the first paper
+
+    pdf = FPDF(format=size)
+    pdf.set_title(title)
+    pdf.set_lang(language)
+    pdf.set_producer("Praxissafe")
+    pdf.set_margin(margin_mm)
+    pdf.set_auto_page_break(False)
+    pdf.add_font("DejaVu", "", FONTS / "DejaVuSans.ttf")
+    pdf.add_font("DejaVu", "B", FONTS / "DejaVuSans-Bold.ttf")
+    pdf.add_page()
+    return pdf
+
+
+def _line(pdf: FPDF, text: str, *, size: float, bold: bool = False, width: float = 0) -> None:
+    pdf.set_font("DejaVu", "B" if bold else "", size)
+    pdf.multi_cell(width or pdf.epw, size * 0.5, text, new_x="LMARGIN", new_y="NEXT", align="L")
+
+
+def _draw_step(pdf: FPDF, number: int, step: str, more: str, column: float) -> None:
+    left, top, circle = pdf.l_margin, pdf.get_y(), 11.0
+    pdf.set_fill_color(20, 32, 43)
+    pdf.ellipse(left, top, circle, circle, style="F")
+    pdf.set_text_color(255, 255, 255)
+    pdf.set_font("DejaVu", "B", 16)
+    pdf.set_xy(left, top)
+    pdf.cell(circle, circle, str(number), align="C")
+    pdf.set_text_color(0, 0, 0)
+    pdf.set_left_margin(left + circle + 4)
+    pdf.set_xy(left + circle + 4, top + 1)
+    _line(pdf, step, size=14, bold=True, width=column - circle - 4)
+    _line(pdf, more, size=11, width=column - circle - 4)
+    pdf.set_left_margin(left)
+    pdf.set_y(max(pdf.get_y(), top + circle) + 4)
+
+
+def _draw_code(pdf: FPDF, link: str, x: float, y: float) -> None:
+    squares = qr_squares(link)
+    side = QR_MM / (squares.size + 2 * QUIET_ZONE)
+    pdf.set_fill_color(0, 0, 0)
+    for left, top, width in squares.runs:
+        pdf.rect(x + (left + QUIET_ZONE) * side, y + (top + QUIET_ZONE) * side, width * side, side, style="F")
+
+
+def _draw_link(pdf: FPDF, link: str, width: float) -> None:
+    """Draw the link large, in lines a person can compare; it breaks between characters, never by a hyphen."""
+    pdf.set_font("DejaVu", "B", 13)
+    pdf.multi_cell(width, 8, link, wrapmode="CHAR", new_x="LMARGIN", new_y="NEXT", align="L", border=0)

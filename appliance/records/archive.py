@@ -1,0 +1,165 @@
+"""What all answers work on: the database, the sealed files, the spool, the peers, and the clock.
+
+Rules: an entry is in the audit log before its change takes effect, so a crash between the two leaves an entry too
+many and never one too few; whatever ends a share or erases is done under one lock with whatever makes a share, so
+that no share can name a document that is being erased.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from appliance.contracts.audit import Action, Append, ReadEntries
+from appliance.contracts.vault import Box, Describe, OpenDatabase, Session
+from appliance.core.errors import PraxisError, Unavailable
+from appliance.core.journal import say
+from appliance.core.metrics import Counter, gauge
+from appliance.core.varlink import Peer
+from appliance.records import documents, shares
+from appliance.records.database import Database
+from appliance.records.sealed_files import FOLDERS, SealedFiles
+from appliance.records.sessions import Sessions
+from appliance.records.settings import RecordsSettings
+from appliance.records.spool import Spool
+from appliance.records.threads import on_thread
+
+FILE_THREADS = 2
+SWEEP_PERIOD_S = 60.0
+ENTRIES_AT_ONCE = 32
+
+_swept = Counter("swept_total", "What a sweep removed.", ["incoming", "sealed_without_row", "spool"])
+_missing = gauge("documents_missing", "Rows whose sealed file is not there or has another size: tampering or loss.")
+
+
+class PeerGone(Exception):
+    """A peer's socket was replaced behind our back; ends the process, which is started with the new one."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Everything of one box; made by `open_archive`, which also closes it."""
+
+    box: Box
+    database: Database
+    files: SealedFiles
+    spool: Spool
+    vault: Peer
+    audit: Peer
+    sessions: Sessions
+    clock: Callable[[], float]
+    file_threads: Executor
+    share_changes: asyncio.Lock = field(default_factory=asyncio.Lock)
+    entries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENTRIES_AT_ONCE))
+
+    @property
+    def now(self) -> int:
+        """The time in seconds, UTC."""
+        return int(self.clock())
+
+    @property
+    def box_bytes(self) -> bytes:
+        """The box's identifier as associated data has it."""
+        return bytes.fromhex(self.box.box)
+
+    async def log(
+        self,
+        session: Session,
+        action: Action,
+        *,
+        patient: str | None = None,
+        document: str | None = None,
+    ) -> None:
+        """Append an entry; it is synced when this returns. Unavailable("audit_away")."""
+        entry = Append(action=action, actor=session.principal, patient=patient, document=document)
+        async with self.entries:
+            try:
+                await self.audit.ask(entry)
+            except PraxisError as error:
+                raise Unavailable("audit_away") from error
+
+    async def withdraw(self, ended: list[str]) -> None:
+        """Take ended shares out of the spool and mark their rows. Under `share_changes`."""
+        locators = await self.database.run(lambda rows: shares.locators(rows, ended))
+        if locators:
+            await on_thread(self.file_threads, self.spool.withdraw, locators)
+            await self.database.run(lambda rows: shares.end(rows, ended))
+
+    async def sweep_spool(self) -> None:
+        """Take out of the spool whatever is no live share by the rows and the clock."""
+        async with self.share_changes:
+            live = await self.database.run(lambda rows: shares.live(rows, self.now))
+            for _ in range(await on_thread(self.file_threads, self.spool.sweep, live)):
+                _swept.add("spool")
+
+    async def sweep_spool_for_ever(self) -> None:
+        """Sweep the spool once a period until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_PERIOD_S)
+            await self.sweep_spool()
+
+    async def watch_peers_for_ever(self) -> None:
+        """End with PeerGone when a peer cannot be reached in two periods: its socket here is a dead one's."""
+        away = 0
+        while True:
+            await asyncio.sleep(SWEEP_PERIOD_S)
+            try:
+                await self.vault.ask(Describe())
+                await self.audit.ask(ReadEntries(count=1))
+                away = 0
+            except Unavailable as error:
+                away += error.code == "peer_away"
+            if away >= 2:
+                raise PeerGone
+
+    async def sweep_files(self) -> None:
+        """Remove what was never acknowledged, count what is lost. At start only: an intake has no row yet."""
+        for _ in range(await on_thread(self.file_threads, self.files.empty_incoming)):
+            _swept.add("incoming")
+        missing = 0
+        for folder in FOLDERS:
+            known = await self.database.run(partial(documents.files_in, folder=folder))
+            orphans, lost = await on_thread(self.file_threads, self.files.sweep, folder, known)
+            missing += lost
+            for _ in range(orphans):
+                _swept.add("sealed_without_row")
+        _missing.set(missing)
+        if missing:
+            say("document_files_missing", priority="alert", count=missing)
+
+
+@asynccontextmanager
+async def open_archive(
+    settings: RecordsSettings, vault: Peer, audit: Peer, clock: Callable[[], float]
+) -> AsyncIterator[Archive]:
+    """Open everything, sweep, and close at the end of the block.
+
+    Raises what vault answers, Tampered("database"), Invalid("database_version"), Invalid("spool_group").
+    """
+    state = Path(settings.state_folder)
+    box = await vault.ask(Describe())
+    opened = await vault.ask(OpenDatabase())
+    database = await Database.open(state / "records.db", opened.key)
+    try:
+        with ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files") as file_threads:
+            archive = Archive(
+                box=box,
+                database=database,
+                files=SealedFiles(state, settings.reserve_bytes),
+                spool=Spool(state, settings.spool_group),
+                vault=vault,
+                audit=audit,
+                sessions=Sessions(vault, clock),
+                clock=clock,
+                file_threads=file_threads,
+            )
+            await archive.sweep_files()
+            await archive.sweep_spool()
+            yield archive
+    finally:
+        database.close()

@@ -1,0 +1,155 @@
+"""The only door to SQLCipher: one thread owns the connection, and all work is a transaction on it.
+
+Rules: encrypted with the raw key that vault gives (every page with its own HMAC, so a changed page is Tampered); a
+change is acknowledged only when it is synced (WAL, synchronous=FULL); what is deleted is overwritten
+(secure_delete), and nothing is ever written outside the encrypted files (temporary data stays in memory). Foreign
+exceptions are translated here. sqlcipher's own log is off: it might hold a value.
+
+Sources: sqlite.org/pragma.html, sqlite.org/wal.html, zetetic.net/sqlcipher/sqlcipher-api.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from appliance.core.errors import Invalid, Tampered, Unavailable
+from appliance.records.schema import MIGRATIONS
+
+KEY_BYTES = 32
+Row = tuple[Any, ...]
+Result = TypeVar("Result")
+
+PRAGMAS = (
+    "locking_mode = EXCLUSIVE",  # one process, and no shared-memory file
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "secure_delete = ON",
+    "foreign_keys = ON",
+    "temp_store = MEMORY",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+)
+
+
+class Rows:
+    """The statements of one transaction; valid only inside the work it is given to."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def all(self, statement: str, *values: object) -> list[Row]:
+        """Give all rows."""
+        rows: list[Row] = self._connection.execute(statement, values).fetchall()
+        return rows
+
+    def one(self, statement: str, *values: object) -> Row | None:
+        """Give the first row, if there is one."""
+        row: Row | None = self._connection.execute(statement, values).fetchone()
+        return row
+
+    def change(self, statement: str, *values: object) -> int:
+        """Change rows and give how many."""
+        return int(self._connection.execute(statement, values).rowcount)
+
+
+class Database:
+    """The open database; close it. Raises Tampered("database") if the key or a page is not right."""
+
+    def __init__(self, thread: ThreadPoolExecutor, connection: Any) -> None:
+        self._thread = thread
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path, key: bytes) -> Database:
+        """Open or create the database and bring its schema up to date."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _open, path, key)
+        except BaseException:
+            thread.shutdown()
+            raise
+        return cls(thread, connection)
+
+    async def run(self, work: Callable[[Rows], Result]) -> Result:
+        """Do `work` in one transaction: synced when this returns, undone if it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    async def forget(self) -> None:
+        """Write the log back and empty it, so that pages from before an erasure are not kept there."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint)
+
+    def close(self) -> None:
+        """Close when the work at hand is done."""
+        self._thread.submit(self._connection.close).result()
+        self._thread.shutdown()
+
+    def _transact(self, work: Callable[[Rows], Result]) -> Result:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            result = work(Rows(self._connection))
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlcipher.Error):
+                _raise_translated(error)
+            raise
+        return result
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlcipher.Error as error:
+            _raise_translated(error)
+
+
+def _open(path: Path, key: bytes) -> Any:
+    if len(key) != KEY_BYTES:
+        raise Invalid("database_key")
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlcipher.connect(str(path), isolation_level=None)
+    try:
+        connection.execute("PRAGMA cipher_log_level = NONE")
+        connection.execute("PRAGMA cipher_memory_security = ON")  # page memory is locked and wiped when freed
+        connection.execute(
+            f"PRAGMA key = \"x'{key.hex()}'\""
+        )  # a raw key: no derivation (SQLCipher API, "PRAGMA key")
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        _migrate(connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlcipher.Error):
+            _raise_translated(error)
+        raise
+    return connection
+
+
+def _migrate(connection: Any) -> None:
+    """Do the steps that this database has not seen; each is a transaction with its number (PRAGMA user_version)."""
+    (done,) = connection.execute("PRAGMA user_version").fetchone()
+    if done > len(MIGRATIONS):
+        raise Invalid("database_version")  # written by a later release
+    for number in range(done, len(MIGRATIONS)):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in MIGRATIONS[number]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number + 1}")
+        connection.execute("COMMIT")
+
+
+def _raise_translated(error: Exception) -> NoReturn:
+    """Raise the failure of the five families, or the exception itself if nobody foresaw it."""
+    code = getattr(error, "sqlite_errorcode", -1)
+    if code == sqlcipher.SQLITE_FULL:
+        raise Unavailable("disk_full") from error
+    if code in (sqlcipher.SQLITE_CORRUPT, sqlcipher.SQLITE_NOTADB):
+        raise Tampered("database") from error
+    raise error

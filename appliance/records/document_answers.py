@@ -1,0 +1,222 @@
+"""What records answers about documents: in as a stream, sealed; out as a stream, opened piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from itertools import islice
+
+from appliance.contracts.records import (
+    AddDocument,
+    AddedDocument,
+    Document,
+    EraseDocument,
+    FindDocument,
+    ReadDocument,
+)
+from appliance.contracts.vault import RevokeSharesOf, Session, UnwrapDocumentKey, WrapDocumentKey
+from appliance.core.errors import Invalid, PraxisError, Refused
+from appliance.core.metrics import Counter
+from appliance.core.varlink import Answers, Caller, Done, Stream
+from appliance.formats.envelope import (
+    KEY_BYTES,
+    NONCE_PREFIX_BYTES,
+    SALT_BYTES,
+    DocumentSealer,
+    document_associated_data,
+    encode_inner_header,
+)
+from appliance.records import documents, patients, shares
+from appliance.records.archive import Archive
+from appliance.records.database import Rows
+from appliance.records.documents import Sealed
+from appliance.records.intake import ContentCheck, Sealing, receive
+from appliance.records.names import clean_file_name, clean_person, clean_title
+from appliance.records.sealed_files import SealedReader
+from appliance.records.threads import on_thread
+
+MAX_INTAKES_AT_ONCE = 8
+MAX_READS_AT_ONCE = 16
+SEGMENTS_AT_ONCE = 4
+
+_documents = Counter("documents_total", "Documents by what was done.", ["added", "repeated", "read", "erased"])
+
+
+class DocumentAnswers:
+    """Answers of one archive."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._intakes = asyncio.Semaphore(MAX_INTAKES_AT_ONCE)
+        self._reads = asyncio.Semaphore(MAX_READS_AT_ONCE)
+
+    def table(self) -> Answers:
+        """Give the verbs with their answers."""
+        return {
+            AddDocument: self.answer_add_document,
+            FindDocument: self.answer_find_document,
+            ReadDocument: self.answer_read_document,
+            EraseDocument: self.answer_erase_document,
+        }
+
+    async def answer_add_document(self, call: AddDocument, _: Caller, stream: Stream) -> AddedDocument:
+        """Store a document: sealed file, entry, row, each synced before the next."""
+        archive = self._archive
+        session = await archive.sessions.check(call.session)
+        patient = await self._patient(call, session)
+        description = Document(
+            document=os.urandom(16).hex(),
+            patient=patient,
+            kind=call.kind,
+            title=clean_title(call.title),
+            name=clean_file_name(call.name),
+            media_type=call.media_type,
+            length=0,
+            added_at=archive.now,
+            added_by=session.name,
+        )
+        async with self._intakes:
+            repeated = await self._receive_again(call, session, stream)
+            added = repeated or await self._receive(call, session, description, stream)
+        _documents.add("repeated" if added.repeated else "added")
+        return added
+
+    async def answer_find_document(self, call: FindDocument, _: Caller) -> Document:
+        """Describe a document."""
+        await self._archive.sessions.check_staff(call.session, touch=False)
+        sealed = await self._archive.database.run(lambda rows: documents.find(rows, call.document))
+        return sealed.description
+
+    async def answer_read_document(self, call: ReadDocument, _: Caller, stream: Stream) -> None:
+        """Give a document's content. The first read of a member of staff in a while is always in the log."""
+        archive = self._archive
+        session = await archive.sessions.check_staff(call.session, touch=False)
+        sealed = await archive.database.run(lambda rows: documents.find(rows, call.document))
+        document = sealed.description
+        if call.first > document.length:
+            raise Invalid("first")
+        first_time = archive.sessions.count_read(session, call.document)
+        if first_time or call.first == 0:
+            await archive.log(session, "document_read", patient=document.patient, document=document.document)
+        opened = await archive.vault.ask(UnwrapDocumentKey(document=call.document, wrapped=sealed.wrapped_key))
+        async with self._reads:
+            await self._send(sealed, opened.key, call.first, stream)
+        _documents.add("read")
+
+    async def answer_erase_document(self, call: EraseDocument, _: Caller) -> Done:
+        """End the shares that name it, take them out of the spool, then erase the row, then the file."""
+        archive = self._archive
+        session = await archive.sessions.check_staff(call.session)
+        async with archive.share_changes:
+            sealed = await archive.database.run(lambda rows: documents.find(rows, call.document))
+            patient = sealed.description.patient
+            await archive.vault.ask(RevokeSharesOf(session=call.session, document=call.document))
+            await archive.withdraw(await archive.database.run(lambda rows: shares.naming(rows, call.document)))
+            await archive.log(session, "document_erased", patient=patient, document=call.document)
+            await archive.database.run(lambda rows: documents.remove(rows, patient, call.document))
+            await on_thread(archive.file_threads, archive.files.remove, [sealed.file])
+            await archive.database.forget()
+        _documents.add("erased")
+        return Done()
+
+    async def _patient(self, call: AddDocument, session: Session) -> str:
+        """Give whose document it is: staff name the patient, a device describes the person."""
+        if session.kind == "device":
+            if call.match is None or call.patient is not None:
+                raise Refused("session_kind")
+            person = clean_person(call.match)
+            return await self._archive.database.run(lambda rows: patients.match(rows, person))
+        patient = call.patient
+        if patient is None or call.match is not None:
+            raise Invalid("patient")
+        await self._archive.database.run(lambda rows: patients.read(rows, patient))
+        return patient
+
+    async def _receive_again(self, call: AddDocument, session: Session, stream: Stream) -> AddedDocument | None:
+        """If the key came before, hold the bytes against those of then and store nothing."""
+        key = call.idempotency_key
+        if not key:
+            return None
+        known = await self._archive.database.run(lambda rows: documents.came_before(rows, session.principal, key))
+        if known is None:
+            return None
+        check = ContentCheck(call.media_type)
+        content_sha256 = await receive(stream.pieces(), check.take, check.finish, self._archive.file_threads)
+        if content_sha256 != known.content_sha256:
+            raise Invalid("idempotency_key")
+        return AddedDocument(document=known.document, patient=known.patient, repeated=True)
+
+    async def _receive(
+        self, call: AddDocument, session: Session, description: Document, stream: Stream
+    ) -> AddedDocument:
+        archive, threads = self._archive, self._archive.file_threads
+        document, key = description.document, os.urandom(KEY_BYTES)
+        sealer = DocumentSealer(
+            key,
+            archive.box_bytes,
+            bytes.fromhex(document),
+            description.name,
+            description.media_type,
+            os.urandom(SALT_BYTES),
+            os.urandom(NONCE_PREFIX_BYTES),
+        )
+        incoming = archive.files.receive()
+        try:
+            sealing = await on_thread(threads, Sealing, ContentCheck(call.media_type), sealer, incoming)
+            content_sha256 = await receive(stream.pieces(), sealing.take, sealing.finish, threads)
+            wrapped = await archive.vault.ask(WrapDocumentKey(document=document, key=key))
+            description.length = sealer.content_length
+            sealed = Sealed(
+                description=description,
+                sealed_length=incoming.length,
+                sealed_sha256=incoming.digest(),
+                wrapped_key=wrapped.wrapped,
+                file=await on_thread(threads, incoming.keep, document),
+            )
+        finally:
+            incoming.discard()
+        try:
+            return await self._add_row(call, session, sealed, content_sha256)
+        except PraxisError:
+            await on_thread(threads, archive.files.remove, [sealed.file])
+            raise
+
+    async def _add_row(
+        self, call: AddDocument, session: Session, sealed: Sealed, content_sha256: bytes
+    ) -> AddedDocument:
+        archive, key = self._archive, call.idempotency_key
+        document, patient = sealed.description.document, sealed.description.patient
+
+        def add(rows: Rows) -> None:
+            if key and documents.came_before(rows, session.principal, key):
+                raise Invalid("idempotency_key")  # the same key twice at once: the second one asks again
+            documents.add(rows, sealed)
+            if key:
+                documents.keep_key(rows, session.principal, key, document, content_sha256)
+
+        await archive.log(session, "document_added", patient=patient, document=document)
+        await archive.database.run(add)
+        return AddedDocument(document=document, patient=patient)
+
+    async def _send(self, sealed: Sealed, key: bytes, first: int, stream: Stream) -> None:
+        archive, document = self._archive, sealed.description
+        reader = await on_thread(
+            archive.file_threads,
+            SealedReader,
+            archive.files.path(sealed.file),
+            sealed.sealed_length,
+            key,
+            document_associated_data(archive.box_bytes, bytes.fromhex(document.document)),
+            encode_inner_header(document.name, document.media_type),
+            document.length,
+        )
+        pieces = reader.pieces(first)
+
+        def open_some() -> bytes:
+            return b"".join(islice(pieces, SEGMENTS_AT_ONCE))
+
+        try:
+            while opened := await on_thread(archive.file_threads, open_some):
+                await stream.write(opened)
+        finally:
+            reader.close()

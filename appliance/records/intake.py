@@ -1,0 +1,124 @@
+"""A document's bytes on their way in: checked, sealed and written in batches, with bounded memory.
+
+The event loop fills one batch while a file thread checks, seals and writes the other one. The plaintext lives in
+these two buffers only; nothing of it is ever written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+
+from appliance.contracts.values import MAX_DOCUMENT_BYTES, MediaType
+from appliance.core.errors import Invalid, Unavailable
+from appliance.formats.envelope import DocumentSealer
+from appliance.records.media_types import LONGEST_SIGNATURE_BYTES, may_contain, starts_as
+from appliance.records.sealed_files import IncomingFile
+from appliance.records.threads import on_thread
+
+BATCH_BYTES = 512 * 1024
+#: A sender that is silent for so long is given up, so that it cannot hold a place for ever.
+IDLE_TIMEOUT_S = 60.0
+
+
+class ContentCheck:
+    """Holds content against its media type and the greatest size; the SHA-256 tells a repetition."""
+
+    def __init__(self, media_type: MediaType) -> None:
+        self._media_type = media_type
+        self._first_bytes = b""
+        self._digest = hashlib.sha256()
+        self.length = 0
+
+    def take(self, piece: memoryview) -> None:
+        """Take the next content; Invalid("document_size"), Invalid("document_type")."""
+        self.length += len(piece)
+        if self.length > MAX_DOCUMENT_BYTES:
+            raise Invalid("document_size", max_bytes=MAX_DOCUMENT_BYTES)
+        if len(self._first_bytes) < LONGEST_SIGNATURE_BYTES:
+            self._first_bytes += bytes(piece[:LONGEST_SIGNATURE_BYTES])
+            if len(self._first_bytes) >= LONGEST_SIGNATURE_BYTES:
+                self._check_start()
+        if not may_contain(self._media_type, piece):
+            raise Invalid("document_type")
+        self._digest.update(piece)
+
+    def finish(self) -> bytes:
+        """Give the SHA-256 of the content; Invalid("document_empty") if there was none."""
+        if not self.length:
+            raise Invalid("document_empty")
+        self._check_start()
+        return self._digest.digest()
+
+    def _check_start(self) -> None:
+        if not starts_as(self._media_type, self._first_bytes):
+            raise Invalid("document_type")
+
+
+class Sealing:
+    """Checks, seals and writes; called with one batch at a time on a file thread."""
+
+    def __init__(self, check: ContentCheck, sealer: DocumentSealer, file: IncomingFile) -> None:
+        self._check = check
+        self._sealer = sealer
+        self._file = file
+        file.write(sealer.header())
+
+    def take(self, batch: memoryview) -> None:
+        """Take the next content."""
+        self._check.take(batch)
+        self._file.write(self._sealer.seal(batch))
+
+    def finish(self) -> bytes:
+        """Write the rest and give the SHA-256 of the content; the file is whole, not yet in its place."""
+        content_sha256 = self._check.finish()
+        for sealed in self._sealer.finish():
+            self._file.write(sealed)
+        return content_sha256
+
+
+async def receive(
+    pieces: AsyncIterator[memoryview],
+    take: Callable[[memoryview], None],
+    finish: Callable[[], bytes],
+    files: Executor,
+) -> bytes:
+    """Pass all pieces to `take` in batches on the file threads, then call `finish` there and give its result.
+
+    When this raises, no call is still running: the file may be discarded.
+    """
+    batches, filled = (memoryview(bytearray(BATCH_BYTES)), memoryview(bytearray(BATCH_BYTES))), 0
+    running: asyncio.Future[None] | None = None
+    try:
+        async for piece in _while_not_idle(pieces):
+            while piece:
+                part = piece[: BATCH_BYTES - filled]
+                batches[0][filled : filled + len(part)] = part
+                filled, piece = filled + len(part), piece[len(part) :]
+                if filled == BATCH_BYTES:
+                    if running is not None:
+                        await running
+                    running = asyncio.ensure_future(on_thread(files, take, batches[0]))
+                    batches, filled = batches[::-1], 0
+        if running is not None:
+            await running
+        if filled:
+            await on_thread(files, take, batches[0][:filled])
+        return await on_thread(files, finish)
+    finally:
+        if running is not None:
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def _while_not_idle(pieces: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise Unavailable("stream_idle") from error
+        yield piece

@@ -1,0 +1,142 @@
+"""Patients as rows: store, correct, find, match. Plain functions on one transaction's rows."""
+
+from __future__ import annotations
+
+from appliance.contracts.records import Patient, Person
+from appliance.core.errors import Invalid, NotFound
+from appliance.records.database import Row, Rows
+from appliance.records.names import match_key, name_words, search_words
+
+_FIND = """
+    SELECT patient, family_name, given_name, birth_date, number, changed_at,
+        (SELECT count(*) FROM documents WHERE documents.patient = patients.patient)
+    FROM patients
+"""
+_HAS_WORD = "patient IN (SELECT patient FROM patient_words WHERE word >= ? AND word < ? OR word >= ? AND word < ?)"
+#: Greater than every continuation of a word in SQLite's byte order.
+_AFTER_ALL = "\U0010ffff"
+
+
+def refuse_same(rows: Rows, person: Person) -> None:
+    """Raise Invalid("patient_exists", patient) if there is one with the same names and birth date."""
+    known = rows.one(
+        "SELECT patient FROM patients WHERE birth_date = ? AND match_key = ?", person.birth_date, match_key(person)
+    )
+    if known is not None:
+        raise Invalid("patient_exists", patient=str(known[0]))
+
+
+def create(rows: Rows, patient: str, person: Person, now: int) -> None:
+    """Store a cleaned person under a new identifier."""
+    rows.change(
+        "INSERT INTO patients VALUES (?, ?, ?, ?, ?, ?, ?)",
+        patient,
+        person.family_name,
+        person.given_name,
+        person.birth_date,
+        person.number,
+        match_key(person),
+        now,
+    )
+    _index(rows, patient, person)
+
+
+def correct(rows: Rows, patient: str, person: Person, now: int) -> None:
+    """Replace a person's data."""
+    changed = rows.change(
+        """
+        UPDATE patients SET family_name = ?, given_name = ?, birth_date = ?, number = ?, match_key = ?, changed_at = ?
+        WHERE patient = ?
+        """,
+        person.family_name,
+        person.given_name,
+        person.birth_date,
+        person.number,
+        match_key(person),
+        now,
+        patient,
+    )
+    if not changed:
+        raise NotFound("patient")
+    rows.change("DELETE FROM patient_words WHERE patient = ?", patient)
+    _index(rows, patient, person)
+
+
+def remove(rows: Rows, patient: str) -> None:
+    """Remove the patient's row; documents must be gone (foreign key)."""
+    if not rows.change("DELETE FROM patients WHERE patient = ?", patient):
+        raise NotFound("patient")
+
+
+def read(rows: Rows, patient: str) -> Patient:
+    """Give one patient."""
+    row = rows.one(_FIND + " WHERE patient = ?", patient)
+    if row is None:
+        raise NotFound("patient")
+    return _patient(row)
+
+
+def find(rows: Rows, text: str, birth_date: str | None, after: int, count: int) -> tuple[list[Patient], bool]:
+    """Find by word beginnings and birth date, ordered by name; and whether there are more than `count`."""
+    conditions = ["(? IS NULL OR birth_date = ?)"]
+    values: list[object] = [birth_date, birth_date]
+    for short, long in search_words(text):
+        conditions.append(_HAS_WORD)
+        values += [short, short + _AFTER_ALL, long, long + _AFTER_ALL]
+    found = rows.all(
+        _FIND + " WHERE " + " AND ".join(conditions) + " ORDER BY match_key, patient LIMIT ? OFFSET ?",
+        *values,
+        count + 1,
+        after,
+    )
+    return [_patient(row) for row in found[:count]], len(found) > count
+
+
+def match(rows: Rows, person: Person) -> str:
+    """Give the patient whom a practice software means: by number if both have one, else by names and birth date.
+
+    NotFound("patient"), Invalid("patient_ambiguous").
+    """
+    found = []
+    if person.number:
+        found = rows.all("SELECT patient FROM patients WHERE number = ? LIMIT 2", person.number)
+    if not found:
+        found = rows.all(
+            """
+            SELECT patient FROM patients
+            WHERE birth_date = ? AND match_key = ? AND (number = '' OR ? = '') LIMIT 2
+            """,
+            person.birth_date,
+            match_key(person),
+            person.number,
+        )
+    if not found:
+        raise NotFound("patient")
+    if len(found) > 1:
+        raise Invalid("patient_ambiguous")
+    return str(found[0][0])
+
+
+def display_names(rows: Rows, patients: set[str]) -> dict[str, str]:
+    """Give "Family, Given" of the patients that are still here."""
+    names = {}
+    for patient in patients:
+        row = rows.one("SELECT family_name, given_name FROM patients WHERE patient = ?", patient)
+        if row is not None:
+            names[patient] = f"{row[0]}, {row[1]}"
+    return names
+
+
+def _index(rows: Rows, patient: str, person: Person) -> None:
+    for word in name_words(person):
+        rows.change("INSERT INTO patient_words VALUES (?, ?)", word, patient)
+
+
+def _patient(row: Row) -> Patient:
+    patient, family_name, given_name, birth_date, number, changed_at, documents = row
+    return Patient(
+        patient=patient,
+        person=Person(family_name=family_name, given_name=given_name, birth_date=birth_date, number=number),
+        documents=documents,
+        changed_at=changed_at,
+    )

@@ -1,0 +1,80 @@
+"""The database's schema as the list of steps that made it; a step is never changed, only followed by another.
+
+Rules: every identifier is random and means nothing; owner and document are one key (docs/threats.md, A16); a name
+stands in patients and documents only, so that deleting the rows erases it. Layout: docs/formats/records-store.md.
+"""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE patients (
+            patient TEXT PRIMARY KEY,
+            family_name TEXT NOT NULL,
+            given_name TEXT NOT NULL,
+            birth_date TEXT NOT NULL,
+            number TEXT NOT NULL,
+            match_key TEXT NOT NULL,
+            changed_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX patients_by_person ON patients (birth_date, match_key)",
+        "CREATE INDEX patients_by_number ON patients (number) WHERE number <> ''",
+        "CREATE INDEX patients_by_name ON patients (match_key, patient)",
+        """
+        CREATE TABLE patient_words (
+            word TEXT NOT NULL,
+            patient TEXT NOT NULL REFERENCES patients ON DELETE CASCADE,
+            PRIMARY KEY (word, patient)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX patient_words_by_patient ON patient_words (patient)",
+        """
+        CREATE TABLE documents (
+            patient TEXT NOT NULL REFERENCES patients,
+            document TEXT NOT NULL UNIQUE,
+            kind TEXT NOT NULL,
+            title TEXT NOT NULL,
+            name TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            length INTEGER NOT NULL,
+            sealed_length INTEGER NOT NULL,
+            sealed_sha256 BLOB NOT NULL CHECK (length(sealed_sha256) = 32),
+            wrapped_key BLOB NOT NULL CHECK (length(wrapped_key) = 60),
+            file TEXT NOT NULL UNIQUE,
+            added_at INTEGER NOT NULL,
+            added_by TEXT NOT NULL,
+            PRIMARY KEY (patient, document)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE intake_keys (
+            principal TEXT NOT NULL,
+            idempotency_key TEXT NOT NULL,
+            document TEXT NOT NULL REFERENCES documents (document) ON DELETE CASCADE,
+            content_sha256 BLOB NOT NULL CHECK (length(content_sha256) = 32),
+            PRIMARY KEY (principal, idempotency_key)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX intake_keys_by_document ON intake_keys (document)",
+        """
+        CREATE TABLE shares (
+            share TEXT PRIMARY KEY,
+            locator TEXT NOT NULL UNIQUE,
+            patient TEXT NOT NULL REFERENCES patients ON DELETE CASCADE,
+            expires_at INTEGER NOT NULL,
+            ended INTEGER NOT NULL DEFAULT 0
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX shares_by_patient ON shares (patient)",
+        """
+        CREATE TABLE share_documents (
+            share TEXT NOT NULL REFERENCES shares ON DELETE CASCADE,
+            document TEXT NOT NULL REFERENCES documents (document) ON DELETE CASCADE,
+            PRIMARY KEY (share, document)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX share_documents_by_document ON share_documents (document)",
+    ),
+)

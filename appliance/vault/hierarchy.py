@@ -1,0 +1,90 @@
+"""The key hierarchy: every key by its name, from two keys that the TPM keeps. Pure.
+
+Source: RFC 5869 (HKDF-SHA256, no salt, info = "praxissafe key 1 " and the name); docs/formats/key-hierarchy.md lists
+the names. Rule: what must be erasable comes from the erasure key, never from the root key alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from appliance.core.errors import Tampered
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+CONTEXT = b"praxissafe key 1 "
+DOCUMENT_KEY_CONTEXT = b"praxissafe document key 1\0"
+
+
+def derive(key: bytes, name: str) -> bytes:
+    """Give the 32-byte key of this name."""
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=CONTEXT + name.encode()).derive(key)
+
+
+def device_authorisation(root_key: bytes) -> bytes:
+    """Give what authorises the device key in the TPM: without the root key the box cannot speak as itself."""
+    return derive(root_key, "device authorisation")
+
+
+def erasure_authorisation(root_key: bytes) -> bytes:
+    """Give what authorises reading the erasure key from the TPM."""
+    return derive(root_key, "erasure authorisation")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys in vault's memory; none is in `repr`."""
+
+    database: bytes = field(repr=False)
+    state: bytes = field(repr=False)
+    pin_verifiers: bytes = field(repr=False)
+    document_keys: bytes = field(repr=False)
+    share_state: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, root_key: bytes, erasure_key: bytes) -> Keys:
+        """Derive all of them."""
+        return cls(
+            database=derive(root_key, "database"),
+            state=derive(root_key, "state"),
+            pin_verifiers=derive(root_key, "pin verifiers"),
+            document_keys=derive(erasure_key, "document keys"),
+            share_state=derive(erasure_key, "share state"),
+        )
+
+
+def seal(key: bytes, plaintext: bytes, associated_data: bytes, nonce: bytes) -> bytes:
+    """Give nonce | AES-256-GCM ciphertext | tag; a nonce is 12 fresh random bytes, for one call only."""
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, associated_data)
+
+
+def unseal(key: bytes, sealed: bytes, associated_data: bytes, code: str) -> bytes:
+    """Give the plaintext; Tampered(code) if one bit of it, of the key or of the associated data differs."""
+    if len(sealed) < NONCE_BYTES:
+        raise Tampered(code)
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated_data)
+    except InvalidTag as error:
+        raise Tampered(code) from error
+
+
+def wrap_document_key(keys: Keys, document: str, key: bytes, nonce: bytes) -> bytes:
+    """Wrap a document's key for its row: 60 bytes, bound to the document."""
+    return seal(keys.document_keys, key, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), nonce)
+
+
+def unwrap_document_key(keys: Keys, document: str, wrapped: bytes) -> bytes:
+    """Unwrap; Tampered("document_key")."""
+    return unseal(keys.document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key")
+
+
+def pin_verifier(keys: Keys, share: str, pin: str) -> bytes:
+    """Give what is kept of a PIN: HMAC-SHA256 over share and PIN, so that it fits no other share."""
+    return hmac.digest(keys.pin_verifiers, bytes.fromhex(share) + pin.encode("ascii"), hashlib.sha256)

@@ -1,0 +1,155 @@
+"""What every answer stands on: the opened keys, the state, the clock, the audit log, the live sessions.
+
+Before Provision there are no keys and no state: every use of them is Unavailable("unprovisioned").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from appliance.core.errors import Refused, Tampered, Unavailable
+from appliance.vault import shares, staff
+from appliance.vault.audit_log import AuditLog
+from appliance.vault.clock import Clock
+from appliance.vault.files import write_synced
+from appliance.vault.keys import MadeKeys, OpenedKeys, open_keys, write_key_file
+from appliance.vault.passwords import Passwords
+from appliance.vault.sessions import Sessions, StaffSession
+from appliance.vault.settings import VaultSettings
+from appliance.vault.slow_down import SlowDown
+from appliance.vault.state import State
+from appliance.vault.store import Change, Store
+from appliance.vault.tpm import Tpm
+
+PROVISIONED_MARK = "provisioned"
+HOUSEKEEPING_INTERVAL_S = 60.0
+#: How old the latest time in the state may be on a quiet box.
+CLOCK_KEEPING_S = 3600
+
+
+class Vault:
+    """One vault; `open_vault` makes it."""
+
+    def __init__(self, folder: Path, tpm: Tpm, storage_root: bytes, audit: AuditLog, clock: Clock) -> None:
+        self.tpm = tpm
+        self.storage_root = storage_root
+        self.audit = audit
+        self.sessions = Sessions()
+        self.passwords = Passwords()
+        self.slow_down = SlowDown()
+        self.clock = clock
+        #: When each device was last used, until housekeeping puts it into the state.
+        self.devices_used_at: dict[str, int] = {}
+        self._folder = folder
+        self._opened: OpenedKeys | None = None
+        self._store: Store | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """True once there are keys."""
+        return self._store is not None
+
+    @property
+    def keys(self) -> OpenedKeys:
+        """The keys."""
+        if self._opened is None:
+            raise Unavailable("unprovisioned")
+        return self._opened
+
+    @property
+    def store(self) -> Store:
+        """The state's store."""
+        if self._store is None:
+            raise Unavailable("unprovisioned")
+        return self._store
+
+    @property
+    def state(self) -> State:
+        """The latest state."""
+        return self.store.state
+
+    def now(self) -> int:
+        """Give the time."""
+        return self.clock.now()
+
+    async def change(self, change: Change) -> State:
+        """Change the state, synced (Store.change)."""
+        return await self.store.change(change)
+
+    def check_change(self, change: Callable[[State, int], object]) -> None:
+        """Raise what the change would raise now; used before the audit entry that must come first."""
+        change(self.state, self.now())
+
+    def staff_session(self, token: str) -> StaffSession:
+        """Give the live session of a member of staff; Refused("session"), also for a device."""
+        session = self.sessions.check(token, self.now(), touch=False)
+        if session.principal not in self.state.accounts.members:
+            raise Refused("session")
+        return session
+
+    async def open(self) -> None:
+        """Open keys and state, if this box has been made."""
+        self._opened = await open_keys(self.tpm, self.storage_root, self._folder)
+        if self._opened is None:
+            if (self._folder / PROVISIONED_MARK).exists():
+                raise Tampered("key_file")
+            return
+        self._store = Store.open(self._folder, self._opened.keys, self.clock)
+        await self.keep_house(starting=True)
+        if self.state.box.provisioned:
+            self.mark_provisioned()
+
+    def begin(self, made: MadeKeys, state: State) -> None:
+        """Begin the box with fresh keys: first the state, then the key file."""
+        store = Store.make(self._folder, made.opened.keys, self.clock, state)
+        write_key_file(self._folder, made.file)
+        self._opened, self._store = made.opened, store
+
+    def mark_provisioned(self) -> None:
+        """Put the mark that starts the rest of the box (systemd/praxis-provisioned.path)."""
+        mark = self._folder / PROVISIONED_MARK
+        if not mark.exists():
+            write_synced(mark, b"", mode=0o644)
+
+    async def keep_house(self, *, starting: bool = False) -> None:
+        """Do what time does: expire and forget, and keep when devices were used and how late it is."""
+        used_at, self.devices_used_at = self.devices_used_at, {}
+
+        def settle(state: State, now: int) -> State:
+            accounts = staff.settle(staff.note_use(state.accounts, used_at), now)
+            kept = shares.settle(state.shares, now, starting=starting)
+            late = now - state.seen_at >= CLOCK_KEEPING_S
+            if accounts is state.accounts and kept is state.shares and not late:
+                return state
+            return replace(state, accounts=accounts, shares=dict(kept))
+
+        self.sessions.settle(self.now())
+        await self.change(settle)
+
+    async def keep_house_for_ever(self) -> None:
+        """Keep house once a minute; a full disk is no reason to end."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            if self.is_made:
+                try:
+                    await self.keep_house()
+                except Unavailable:
+                    continue
+
+
+@asynccontextmanager
+async def open_vault(settings: VaultSettings, audit: AuditLog, clock: Clock) -> AsyncIterator[Vault]:
+    """Connect to the TPM and open the vault; closes both."""
+    tpm = Tpm(settings.tcti)
+    try:
+        storage_root = await tpm.open()
+        vault = Vault(Path(settings.state), tpm, storage_root, audit, clock)
+        await vault.open()
+        yield vault
+    finally:
+        await tpm.close()

@@ -1,0 +1,89 @@
+"""The register of boxes: one signed device record per file, `registry/<box>.json`.
+
+Rules it keeps: a device key and a host name belong to one box for good; a box keeps its first device key; of two
+records of a box the later one holds. Every record is checked again when it is read from disk, so a station taken
+out of the settings takes its boxes out, and bytes changed on disk are no record.
+Format: docs/formats/device-record.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from pathlib import Path
+
+from appliance.core.errors import PraxisError, Refused
+from appliance.formats.device_record import DeviceRecord, check_record, decode_record, encode_record
+from provisioning.portal.authority import replace_file
+
+
+class Registry:
+    """All records of one portal, in memory by box and by host name."""
+
+    def __init__(self, folder: Path, portal_name: str, stations: Set[bytes]) -> None:
+        self._folder = folder
+        self._portal_name = portal_name
+        self._stations = stations
+        self._by_box: dict[bytes, DeviceRecord] = {}
+        self._box_by_host: dict[str, bytes] = {}
+        self._box_by_key: dict[bytes, bytes] = {}
+        #: Files that hold no record we take; for the start line, never with their names.
+        self.unusable = 0
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in sorted(folder.glob("*.json")):
+            self._load(path)
+
+    def device_point(self, box: bytes) -> bytes | None:
+        """Give the device key of a box as an uncompressed point, None for an unknown box."""
+        record = self._by_box.get(box)
+        return None if record is None else record.device_point
+
+    def box_of(self, host_name: str) -> bytes | None:
+        """Give the box that answers under a host name."""
+        return self._box_by_host.get(host_name)
+
+    def register(self, record: DeviceRecord) -> bool:
+        """Take a record; False when it is there already.
+
+        Raises what `check_record` raises, and Refused with box_taken, device_key_taken, host_name_taken or
+        record_superseded. The file is on disk when this returns.
+        """
+        check_record(record, self._stations, self._portal_name)
+        if self._by_box.get(record.box_bytes) == record:
+            return False
+        self._check_free(record)
+        replace_file(self._folder / f"{record.box}.json", encode_record(record), mode=0o600)
+        self._hold(record)
+        return True
+
+    def _check_free(self, record: DeviceRecord) -> None:
+        box = record.box_bytes
+        held = self._by_box.get(box)
+        if held is not None and held.device_point != record.device_point:
+            raise Refused("box_taken")
+        if held is not None and held.issued_at >= record.issued_at:
+            raise Refused("record_superseded")
+        if self._box_by_key.get(record.device_point, box) != box:
+            raise Refused("device_key_taken")
+        if self._box_by_host.get(record.host_name, box) != box:
+            raise Refused("host_name_taken")
+
+    def _hold(self, record: DeviceRecord) -> None:
+        box = record.box_bytes
+        held = self._by_box.get(box)
+        if held is not None:
+            del self._box_by_host[held.host_name]
+        self._by_box[box] = record
+        self._box_by_host[record.host_name] = box
+        self._box_by_key[record.device_point] = box
+
+    def _load(self, path: Path) -> None:
+        try:
+            record = decode_record(path.read_bytes())
+            check_record(record, self._stations, self._portal_name)
+            if path.stem != record.box:
+                raise Refused("box_taken")
+            self._check_free(record)
+        except PraxisError:
+            self.unusable += 1
+            return
+        self._hold(record)

@@ -1,0 +1,92 @@
+"""A whole box for tests: the demo, exactly as `make run` starts it, on free ports, with an own state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class DemoBox:
+    """What the demo says once it is ready, and the folders it uses."""
+
+    state: Path
+    practice_url: str
+    claim_code: str
+    practice_ca: Path
+    patient_link: str
+    pin: str
+    portal_address: str
+    portal_ca: Path
+    pids: dict[str, int]
+    process: subprocess.Popen[str]
+    said: dict[str, Any]
+
+    @property
+    def staff(self) -> tuple[str, str]:
+        """Name and password of the member of staff that the demo is."""
+        console = json.loads((self.state / "console.json").read_text())
+        return console["name"], console["password"]
+
+    def pid(self, process: str) -> int:
+        """The process's pid now, as seen from here: a restart changes it."""
+        from appliance.demo.processes import host_pids
+
+        return host_pids(self.state)[process]
+
+
+def free_ports(count: int) -> int:
+    """Give the first of `count` consecutive ports that are free on 127.0.0.1."""
+    for base in range(20000 + os.getpid() % 20000, 60000, count):
+        try:
+            for offset in range(count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        return base
+    raise RuntimeError("no free ports")
+
+
+@contextmanager
+def running_box(*, empty: bool = False, state: Path | None = None, tree: Path = ROOT) -> Iterator[DemoBox]:
+    """Start the demo of `tree`, wait until it is ready, and end it; its state goes unless `state` was given."""
+    with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder:
+        chosen = state or Path(folder)
+        command = [sys.executable, "-m", "appliance.demo", "--state", str(chosen), "--port-base", str(free_ports(3))]
+        process = subprocess.Popen(
+            [*command, "--json", *(["--empty"] if empty else [])], cwd=tree, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, f"the demo ended with {process.wait()} before it was ready"
+            said = json.loads(line)
+            yield DemoBox(
+                state=chosen,
+                practice_url=said["practice_url"],
+                claim_code=said["claim_code"],
+                practice_ca=Path(said["practice_ca"]),
+                patient_link=said.get("patient_link") or "",
+                pin=said.get("pin") or "",
+                portal_address=said["portal_address"],
+                portal_ca=Path(said["portal_ca"]),
+                pids=said["pids"],
+                process=process,
+                said=said,
+            )
+        finally:
+            process.terminate()
+            process.wait(60)

@@ -1,0 +1,127 @@
+"""A patient's browser without a browser: the same questions in the same order, over the portal, with real TLS.
+
+Stands in for the page's JavaScript in tests that need many patients or hostile ones; tests/browser runs the page
+itself. It never skips certificate checks: `authority` is the PEM file that the page's certificate must chain to.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from appliance.formats import share_link
+from appliance.formats.envelope import DocumentOpener
+from appliance.formats.share_manifest import ManifestDocument, open_manifest, parse_key
+
+
+class Loopback(AbstractResolver):
+    """Every name is on this machine; the name still goes into SNI and Host."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST
+            )
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def from_base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@dataclass
+class Answer:
+    """A status, the body's bytes, the headers that matter for comparisons, and how long it took."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.body)
+
+
+class Patient:
+    """One browser; `async with` it."""
+
+    def __init__(self, link: str, authority: Path, *, host: str | None = None) -> None:
+        parts = urlsplit(link)
+        self.origin = f"{parts.scheme}://{host or parts.netloc}"
+        self.secret = share_link.parse_secret(parts.fragment) if parts.fragment else None
+        context = ssl.create_default_context(cafile=str(authority))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback(), force_close=False)
+        self._client = aiohttp.ClientSession(connector=self._connector, timeout=aiohttp.ClientTimeout(total=120))
+
+    async def __aenter__(self) -> Patient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    @property
+    def keys(self) -> share_link.ShareKeys:
+        assert self.secret is not None
+        return share_link.derive(self.secret)
+
+    async def ask(self, method: str, path: str, **arguments: Any) -> Answer:
+        """Ask anything, as anyone on the internet may."""
+        async with self._client.request(method, self.origin + path, **arguments) as response:
+            return Answer(response.status, await response.read(), dict(response.headers))
+
+    async def state(self, proof: bytes | None = None) -> Answer:
+        return await self.ask("POST", "/api/state", json={"proof": base64url(proof or self.keys.proof)})
+
+    async def offer(self, pin: str, proof: bytes | None = None) -> Answer:
+        return await self.ask("POST", "/api/open", json={"proof": base64url(proof or self.keys.proof), "pin": pin})
+
+    async def manifest(self, locator: str | None = None) -> Answer:
+        return await self.ask("GET", "/share/manifest", headers={"Praxis-Locator": locator or self.keys.locator})
+
+    async def sealed(self, file: str, locator: str | None = None, **headers: str) -> Answer:
+        return await self.ask(
+            "GET",
+            "/share/document",
+            headers={"Praxis-Locator": locator or self.keys.locator, "Praxis-File": file, **headers},
+        )
+
+    async def open(self, pin: str) -> dict[str, bytes]:
+        """Do what the page does with the right PIN: name -> bytes of every document."""
+        return {document.name: content for document, content in await self.open_documents(pin)}
+
+    async def open_documents(self, pin: str) -> list[tuple[ManifestDocument, bytes]]:
+        answer = (await self.offer(pin)).json()
+        box, release, expires_at = bytes.fromhex(answer["box"]), from_base64url(answer["r"]), answer["expires_at"]
+        keys = self.keys
+        sealed = (await self.manifest()).body
+        manifest = open_manifest(
+            sealed, share_link.manifest_key(keys.wrap_key, release), box, keys.locator, expires_at
+        )
+        documents = []
+        for document in manifest.documents:
+            answer_bytes = (await self.sealed(document.file)).body
+            opener = DocumentOpener(
+                parse_key(document.key), box, bytes.fromhex(document.id), document.length
+            )
+            documents.append((document, opener.open(answer_bytes) + opener.finish()))
+        return documents
