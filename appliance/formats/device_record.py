@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from appliance.core.errors import Invalid, Refused, Tampered
+from appliance.formats.client_hello import HOST_NAME
 
 CONTEXT = b"praxissafe device record 1\0"
 MAX_RECORD_BYTES = 4096
@@ -37,7 +38,6 @@ SIGNATURE_BYTES = 64
 MAX_ISSUED_AT = 1 << 53
 
 BOX_TEXT = re.compile(r"[0-9a-f]{32}\Z")
-HOST_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 
 
 class DeviceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.core.accept import accept_connections
+from appliance.core.confine import confine_passed_sockets
 from appliance.core.service import report_ready, run
 from appliance.core.settings import read_settings
 from appliance.core.varlink import serve
@@ -55,4 +56,5 @@ async def fails_with(failure: asyncio.Future[None]) -> None:
 
 
 if __name__ == "__main__":
+    confine_passed_sockets().say()
     run(main, fast_loop=True)

@@ -62,9 +62,7 @@ class BoxRoutes:
         sent = query.get("before", "")
         before = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 16 else None
         patient = fields.identifier(query["patient"], "patient") if "patient" in query else None
-        history = await self._desk.peers.records.ask(
-            ReadHistory(session=visit.token, before=before, patient=patient)
-        )
+        history = await self._desk.peers.records.ask(ReadHistory(session=visit.token, before=before, patient=patient))
         accounts = await self._desk.peers.vault.ask(ListAccounts(session=visit.token))
         names = {member.principal: member.name for member in accounts.staff}
         names |= {device.principal: device.label for device in accounts.devices}

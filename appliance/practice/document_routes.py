@@ -25,7 +25,9 @@ from appliance.practice.visit import Visit, see_other
 
 _RESUME = re.compile(r"bytes=(\d{1,10})-\Z")
 
-_delivered = Counter("staff_deliveries_total", "Documents shown or downloaded, by how it ended.", ["complete", "broken"])
+_delivered = Counter(
+    "staff_deliveries_total", "Documents shown or downloaded, by how it ended.", ["complete", "broken"]
+)
 
 
 class DocumentRoutes:

@@ -140,16 +140,14 @@ class EntryRoutes:
         return answer
 
     async def give_authority(self, _: Visit) -> web.StreamResponse:
-        """Give the authority's certificate, to be compared with its fingerprint and trusted on a practice computer."""
+        """Give the authority's certificate, to be trusted on a practice computer once compared."""
         answer = web.Response(
             body=self._desk.certificate.authority.read_bytes(), content_type="application/x-x509-ca-cert"
         )
         answer.headers["Content-Disposition"] = 'attachment; filename="praxissafe-lan-ca.crt"'
         return answer
 
-    def _login_page(
-        self, visit: Visit, back: str, why: str, error: PraxisError | None = None
-    ) -> web.StreamResponse:
+    def _login_page(self, visit: Visit, back: str, why: str, error: PraxisError | None = None) -> web.StreamResponse:
         return self._desk.pages.show(
             visit, "login.html", error=error, next=fields.local_path(back), why=why if why in REASONS else ""
         )

@@ -125,7 +125,7 @@ class Guard:
         visit.token, visit.session = token, session
 
     @web.middleware
-    async def watch(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+    async def watch(self, request: web.Request, handler: Answer) -> web.StreamResponse:
         """Check host and origin of every request; answer what no page answers."""
         if not self._host.accepts(request):
             _refusals.add("host")
@@ -134,7 +134,7 @@ class Guard:
             if request.method == "POST" and not self._host.is_own_page(request):
                 _refusals.add("origin")
                 return self._failed(self.visit(request), Refused("origin"))
-            return await answer(request)
+            return await handler(request)
         except web.HTTPException as error:  # no such page, or not by this method
             if error.status == 405:
                 return self._failed(self.visit(request), Invalid("method"))

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from appliance.contracts.records import AddDocument, AddedDocument, Person
-from appliance.contracts.values import MediaType
+from appliance.contracts.values import DocumentKind, MediaType
 from appliance.contracts.vault import CheckSession
 from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.core.metrics import Counter
@@ -108,7 +108,7 @@ def _header(request: web.Request, name: str, *, required: bool = True) -> str:
     return text
 
 
-def _kind(text: str) -> fields.DocumentKind:
+def _kind(text: str) -> DocumentKind:
     try:
         return fields.kind(text)
     except Invalid as error:
@@ -131,9 +131,7 @@ _PERSON_HEADERS = {
 
 
 def _person(request: web.Request, today: datetime.date) -> Person:
-    sent = {
-        field: _header(request, header, required=field != "number") for field, header in _PERSON_HEADERS.items()
-    }
+    sent = {field: _header(request, header, required=field != "number") for field, header in _PERSON_HEADERS.items()}
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", sent["birth_date"]):
         raise Invalid("birth_date", field=_PERSON_HEADERS["birth_date"])
     try:
@@ -159,7 +157,7 @@ async def _wait_for_checks(_: web.Request) -> None:
 
 async def _ask_for_body(request: web.Request) -> None:
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # type: ignore[attr-defined]
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _answer(added: AddedDocument) -> web.Response:

@@ -53,7 +53,7 @@ class LanCertificate:
 
 
 def keep_certificate(folder: Path, host: str, now: datetime.datetime) -> LanCertificate:
-    """Give the certificate in `folder`; make a new one if there is none for `host`, or it ends soon, or is damaged."""
+    """Give the certificate in `folder`; make a new one if there is none for `host`, it ends soon, or is damaged."""
     authority, chain, key = (folder / name for name in ("lan-ca.pem", "lan.pem", "lan.key"))
     leaf = _read_leaf(chain, key, host)
     if leaf is None or leaf.not_valid_after_utc - now < RENEW_BEFORE or not authority.exists():
@@ -94,9 +94,7 @@ def _make(authority: Path, chain: Path, key: Path, host: str, now: datetime.date
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, SHA256())
     )
     private = leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

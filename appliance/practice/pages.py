@@ -1,7 +1,7 @@
 """Makes pages from templates, all compiled at start, every value escaped.
 
-A page gets its own values, and: `t` (the texts), `csrf`, `session`, `box` (names to show), `error` (what went wrong, in
-the reader's words). Nothing else of a peer's answer reaches a template than what is named in its call.
+A page gets its own values, and: `t` (the texts), `csrf`, `session`, `box` (names to show), `error` (what went wrong,
+in the reader's words). Nothing else of a peer's answer reaches a template than what is named in its call.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ AWAY = frozenset({"peer_away", "peer_timeout", "peer_lost", "stream_broken", "un
 _STATUS_BY_CODE = {
     "slow_down": 429,
     "share_limit": 429,
+    "read_limit": 429,
     "disk_full": 507,
     "document_size": 413,
     "upload_size": 413,

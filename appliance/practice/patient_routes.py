@@ -107,9 +107,7 @@ class PatientRoutes:
         file = await self._read(visit)
         try:
             person = fields.person(visit.form, self._desk.today())
-            await self._records.ask(
-                CorrectPatient(session=visit.token, patient=file.patient.patient, person=person)
-            )
+            await self._records.ask(CorrectPatient(session=visit.token, patient=file.patient.patient, person=person))
         except PraxisError as error:
             return self._desk.pages.show(visit, "patient_form.html", error=error, patient=file.patient, same="")
         return see_other(f"/patients/{file.patient.patient}?done=patient_corrected")
@@ -124,7 +122,10 @@ class PatientRoutes:
             nav="patients",
             title=t("patient.delete.title"),
             subject=f"{patient.person.family_name}, {patient.person.given_name}",
-            facts=[t("patient.born", date=t.date(patient.person.birth_date)), t.count("documents", patient.documents)],
+            facts=[
+                t("patient.born", date=t.date(patient.person.birth_date)),
+                t.count("documents", patient.documents),
+            ],
             warning=t("patient.delete.warning"),
             action=f"/patients/{patient.patient}/delete",
             button=t("patient.delete.button"),
@@ -167,5 +168,7 @@ async def patient_page(
         counts=counts,
         kind=wanted if wanted in fields.KINDS else "",
         shares=[share for share in shares.shares if share.state == "open"],
-        outcomes=[(outcome, visit.texts.error(outcome.error) if outcome.error else None) for outcome in outcomes or []],
+        outcomes=[
+            (outcome, visit.texts.error(outcome.error) if outcome.error else None) for outcome in outcomes or []
+        ],
     )

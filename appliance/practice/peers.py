@@ -7,10 +7,10 @@ sees the old one) is noticed: `gone` fails, the process ends, and systemd starts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from appliance.contracts.process import PROCESS
 from appliance.contracts.records import RECORDS
@@ -48,11 +48,13 @@ class WatchedPeer:
             async with self._peer.send(call) as upload:
                 yield upload
 
-    async def receive(self, call: Call[Any]) -> AsyncIterator[memoryview]:
-        """Receive bytes (see Peer.receive)."""
+    async def receive(self, call: Call[Any]) -> AsyncGenerator[memoryview, None]:
+        """Receive bytes (see Peer.receive); to be closed, which hangs up."""
+        given = cast(AsyncGenerator[memoryview, None], self._peer.receive(call))
         with self._watch():
-            async for piece in self._peer.receive(call):
-                yield piece
+            async with aclosing(given) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     def _watch(self) -> _Watch:
         return _Watch(self)

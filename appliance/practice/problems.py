@@ -1,4 +1,4 @@
-"""Failures for practice software: application/problem+json (RFC 9457), with a stable code and words in two languages."""
+"""Failures for practice software: application/problem+json (RFC 9457), a stable code and words in two languages."""
 
 from __future__ import annotations
 

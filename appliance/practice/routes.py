@@ -1,4 +1,4 @@
-"""What people and practice software may ask: the whole table, put together. docs/formats/practice-http.md lists it."""
+"""What people and practice software may ask, the whole table. docs/formats/practice-http.md lists it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from appliance.practice.uploads import Uploads
 def make_application(desk: Desk) -> web.Application:
     """Make the application: every route behind the guard, every answer with its headers."""
     settings = desk.settings
-    uploads = Uploads(
-        desk.peers.records, max_uploads=settings.max_uploads, stall_timeout_s=settings.stall_timeout_s
-    )
+    uploads = Uploads(desk.peers.records, max_uploads=settings.max_uploads, stall_timeout_s=settings.stall_timeout_s)
     application = web.Application(
         middlewares=[desk.guard.watch], client_max_size=MAX_FORM_BYTES, client_max_fields=MAX_FORM_FIELDS
     )

@@ -1,7 +1,7 @@
 """Shares: make one, print its link sheet, then, on another page, its PIN slip; list and revoke.
 
-Rules (docs/threats.md): no answer holds link and PIN: the link's pages never ask vault for the PIN, and the PIN's pages
-are not shown while the link waits. Each is shown until "printed" is confirmed, and is then gone for good.
+Rules (docs/threats.md): no answer holds link and PIN: the link's pages never ask vault for the PIN, and the PIN's
+pages are not shown while the link waits. Each is shown until "printed" is confirmed, and is then gone for good.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from appliance.practice.pending_links import PendingLink
 from appliance.practice.qr_code import qr_squares
 from appliance.practice.sheets import LinkSheet, PinSlip, draw_link_sheet, draw_pin_slip
 from appliance.practice.visit import Visit, see_other
+
+
+#: Two weeks; short, since what is not fetched by then is asked for anew.
+DEFAULT_DAYS = "14"
 
 
 class ShareRoutes:
@@ -56,7 +60,7 @@ class ShareRoutes:
         ticked = list(dict.fromkeys(visit.form.getall("documents", [])))
         try:
             documents = _checked_documents(ticked)
-            days = fields.valid_days(visit.form.get("valid_days", ""))
+            days = fields.valid_days(visit.form.get("valid_days", DEFAULT_DAYS))
             made = await self._records.ask(
                 CreateShare(session=visit.token, patient=patient, documents=documents, valid_days=days)
             )
@@ -65,9 +69,7 @@ class ShareRoutes:
                 raise
             return await patient_page(self._desk, visit, patient, error=error)
         try:
-            self._desk.links.keep(
-                visit.token, made.share, made.link, patient, made.expires_at, self._desk.now()
-            )
+            self._desk.links.keep(visit.token, made.share, made.link, patient, made.expires_at, self._desk.now())
         except PraxisError as error:
             await self._records.ask(RevokeShare(session=visit.token, share=made.share))
             return await patient_page(self._desk, visit, patient, error=error)
@@ -150,7 +152,11 @@ class ShareRoutes:
             nav="shares",
             title=t("share.revoke.title"),
             subject=share.patient_name,
-            facts=[*share.titles, t("share.expires", date=t.day(share.expires_at)), t.count("share.opened", share.opened)],
+            facts=[
+                *share.titles,
+                t("share.expires", date=t.day(share.expires_at)),
+                t.count("share.opened", share.opened),
+            ],
             warning=t("share.revoke.warning"),
             action=f"/shares/{share.share}/revoke",
             button=t("share.revoke.button"),

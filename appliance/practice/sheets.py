@@ -140,5 +140,7 @@ def _draw_code(pdf: FPDF, link: str, x: float, y: float) -> None:
 
 def _draw_link(pdf: FPDF, link: str, width: float) -> None:
     """Draw the link large, in lines a person can compare; it breaks between characters, never by a hyphen."""
+    from fpdf.enums import WrapMode
+
     pdf.set_font("DejaVu", "B", 13)
-    pdf.multi_cell(width, 8, link, wrapmode="CHAR", new_x="LMARGIN", new_y="NEXT", align="L", border=0)
+    pdf.multi_cell(width, 8, link, wrapmode=WrapMode.CHAR, new_x="LMARGIN", new_y="NEXT", align="L", border=0)

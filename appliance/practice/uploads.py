@@ -62,7 +62,7 @@ class Uploads:
     ) -> list[Outcome]:
         """Store every file of a form; `check` is given the CSRF token and raises if it is not the session's.
 
-        Raises Invalid("form"), Invalid("upload_size"), Invalid("files_many"), Invalid("file_missing"), Invalid("kind").
+        Raises Invalid: "form", "upload_size", "files_many", "file_missing", "kind", "field_long".
         """
         if (request.content_length or 0) > MAX_FORM_BYTES:
             raise Invalid("upload_size")

@@ -140,7 +140,7 @@ class DocumentAnswers:
         known = await self._archive.database.run(lambda rows: documents.came_before(rows, session.principal, key))
         if known is None:
             return None
-        check = ContentCheck(call.media_type)
+        check = ContentCheck(call.media_type, with_digest=True)
         content_sha256 = await receive(stream.pieces(), check.take, check.finish, self._archive.file_threads)
         if content_sha256 != known.content_sha256:
             raise Invalid("idempotency_key")
@@ -162,7 +162,8 @@ class DocumentAnswers:
         )
         incoming = archive.files.receive()
         try:
-            sealing = await on_thread(threads, Sealing, ContentCheck(call.media_type), sealer, incoming)
+            check = ContentCheck(call.media_type, with_digest=bool(call.idempotency_key))
+            sealing = await on_thread(threads, Sealing, check, sealer, incoming)
             content_sha256 = await receive(stream.pieces(), sealing.take, sealing.finish, threads)
             wrapped = await archive.vault.ask(WrapDocumentKey(document=document, key=key))
             description.length = sealer.content_length

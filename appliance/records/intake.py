@@ -24,10 +24,11 @@ IDLE_TIMEOUT_S = 60.0
 
 
 class ContentCheck:
-    """Holds content against its media type and the greatest size; the SHA-256 tells a repetition."""
+    """Holds content against its media type and the greatest size; `with_digest` to tell a repetition."""
 
-    def __init__(self, media_type: MediaType) -> None:
+    def __init__(self, media_type: MediaType, *, with_digest: bool) -> None:
         self._media_type = media_type
+        self._with_digest = with_digest
         self._first_bytes = b""
         self._digest = hashlib.sha256()
         self.length = 0
@@ -43,10 +44,11 @@ class ContentCheck:
                 self._check_start()
         if not may_contain(self._media_type, piece):
             raise Invalid("document_type")
-        self._digest.update(piece)
+        if self._with_digest:
+            self._digest.update(piece)
 
     def finish(self) -> bytes:
-        """Give the SHA-256 of the content; Invalid("document_empty") if there was none."""
+        """Give the SHA-256 of the content if asked for; Invalid("document_empty") if there was no content."""
         if not self.length:
             raise Invalid("document_empty")
         self._check_start()

@@ -14,16 +14,16 @@ class OwnConnections:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._since: dict[asyncio.BaseTransport, float] = {}
+        self._since: dict[asyncio.Transport, float] = {}
 
     def __len__(self) -> int:
         return len(self._since)
 
-    def opened(self, transport: asyncio.BaseTransport, now: float) -> None:
+    def opened(self, transport: asyncio.Transport, now: float) -> None:
         """Note a connection whose TLS stands."""
         self._since[transport] = now
 
-    def keep(self, transport: asyncio.BaseTransport | None) -> None:
+    def keep(self, transport: asyncio.Transport | None) -> None:
         """Let a connection stay: its box is proved."""
         if transport is not None:
             self._since.pop(transport, None)
@@ -37,6 +37,5 @@ class OwnConnections:
             elif now - since >= self._limit_s:
                 del self._since[transport]
                 ended += 1
-                if isinstance(transport, asyncio.Transport):
-                    transport.abort()
+                transport.abort()
         return ended

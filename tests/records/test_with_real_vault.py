@@ -1,4 +1,4 @@
-"""Records beside the real vault (a TPM in software) and the real audit: the walk of one share, and what history says."""
+"""Records beside the real vault (a TPM in software) and the real audit: one share's walk, and what history says."""
 
 import contextlib
 

@@ -43,14 +43,6 @@ export function join(...pieces) {
   return joined;
 }
 
-/**
- * Gives the memory of bytes back at once, where the browser can; they are empty afterwards. Left to the garbage
- * collector, the pieces of a large document would pile up.
- */
-export function release(bytes) {
-  bytes.buffer.transfer?.(0);
-}
-
 /** Writes a whole number below 2^53 as eight big-endian bytes. */
 export function toUint64(number) {
   const bytes = new Uint8Array(8);

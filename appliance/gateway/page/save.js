@@ -6,7 +6,6 @@
  * document leaves no file that looks complete. What this module is given is opened content; it holds no key.
  */
 
-import { release } from "./bytes.js";
 import { trustedScriptUrl } from "./trusted.js";
 
 export const MAX_BLOB_BYTES = 64 * 1024 * 1024;
@@ -56,10 +55,7 @@ export async function chooseDestination(document, signal) {
 async function saveToFile(file, content) {
   const writable = await file.createWritable();
   try {
-    for await (const piece of content) {
-      await writable.write(piece);
-      release(piece);
-    }
+    for await (const piece of content) await writable.write(piece);
   } catch (error) {
     await writable.abort(); // the browser throws away what was written
     throw error;

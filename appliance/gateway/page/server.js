@@ -5,8 +5,6 @@
  * fetched in one answer and, when the transfer breaks, from where it broke (RFC 9110, section 14).
  */
 
-import { release } from "./bytes.js";
-
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const RETRY_AFTER_MS = [1000, 2000, 4000, 8000, 15000];
 
@@ -81,7 +79,6 @@ export async function* fetchSealed(locator, document, { signal, onBreak, onFlow,
         attempt = 0;
         position += chunk.length;
         yield chunk;
-        release(chunk);
       }
       if (position < document.sealedLength) throw new Unreachable("ended early");
     } catch (error) {

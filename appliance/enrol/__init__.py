@@ -1,0 +1,1 @@
+"""enrol: the technician's door, only while the box is unprovisioned. Holds nothing; gone afterwards."""
