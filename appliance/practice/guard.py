@@ -194,3 +194,4 @@ async def add_headers(_: web.Request, answer: web.StreamResponse) -> None:
     """Give every answer its headers, unless its page has set a stricter or other one."""
     for name, value in headers.EVERY_ANSWER.items():
         answer.headers.setdefault(name, value)
+    answer.headers["Server"] = headers.EVERY_ANSWER["Server"]

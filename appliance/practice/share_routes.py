@@ -25,7 +25,6 @@ from appliance.practice.qr_code import qr_squares
 from appliance.practice.sheets import LinkSheet, PinSlip, draw_link_sheet, draw_pin_slip
 from appliance.practice.visit import Visit, see_other
 
-
 #: Two weeks; short, since what is not fetched by then is asked for anew.
 DEFAULT_DAYS = "14"
 

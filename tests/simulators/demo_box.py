@@ -35,10 +35,9 @@ class DemoBox:
     said: dict[str, Any]
 
     @property
-    def staff(self) -> tuple[str, str]:
-        """Name and password of the member of staff that the demo is."""
-        console = json.loads((self.state / "console.json").read_text())
-        return console["name"], console["password"]
+    def port_base(self) -> int:
+        """The first of the demo's three ports."""
+        return int(self.portal_address.rsplit(":", 1)[1]) - 1
 
     def pid(self, process: str) -> int:
         """The process's pid now, as seen from here: a restart changes it."""
@@ -61,11 +60,16 @@ def free_ports(count: int) -> int:
 
 
 @contextmanager
-def running_box(*, empty: bool = False, state: Path | None = None, tree: Path = ROOT) -> Iterator[DemoBox]:
-    """Start the demo of `tree`, wait until it is ready, and end it; its state goes unless `state` was given."""
+def running_box(
+    *, empty: bool = False, state: Path | None = None, tree: Path = ROOT, port_base: int = 0
+) -> Iterator[DemoBox]:
+    """Start the demo of `tree`, wait until it is ready, and end it; its state goes unless `state` was given.
+
+    A box keeps the ports it was provisioned with: give a second start on the same state the first one's `port_base`.
+    """
     with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder:
         chosen = state or Path(folder)
-        command = [sys.executable, "-m", "appliance.demo", "--state", str(chosen), "--port-base", str(free_ports(3))]
+        command = [sys.executable, "-m", "appliance.demo", "--state", str(chosen), "--port-base", str(port_base or free_ports(3))]
         process = subprocess.Popen(
             [*command, "--json", *(["--empty"] if empty else [])], cwd=tree, stdout=subprocess.PIPE, text=True
         )

@@ -6,7 +6,7 @@
  */
 
 import { Tampered, openDocument } from "./envelope.js";
-import { chooseDestination, collect, saveBlob } from "./save.js";
+import { CannotSave, chooseDestination, collect, saveBlob } from "./save.js";
 import { announce, button, element, heading, messageScreen, paragraph, show, telephone } from "./screens.js";
 import { Gone, Unreachable, fetchSealed } from "./server.js";
 import { canShow, makeView } from "./show.js";
@@ -106,7 +106,7 @@ async function saveDocument(share, document) {
     save = await chooseDestination(document, stopping.signal);
   } catch (error) {
     if (error?.name === "AbortError") return; // the person closed the dialogue
-    return documentsScreen(share, (texts) => texts.cannotSave, "wrong");
+    return explain(share, error);
   }
   const { content, signal } = transfer(share, document, "saving");
   signal.addEventListener("abort", () => stopping.abort(signal.reason));
@@ -114,7 +114,7 @@ async function saveDocument(share, document) {
     await save(content);
     documentsScreen(share, (texts) => texts.saved(titleOf(document)), "good");
   } catch (error) {
-    explain(share, document, error, () => saveDocument(share, document));
+    explain(share, error, () => saveDocument(share, document));
   }
 }
 
@@ -124,17 +124,18 @@ async function showDocument(share, document) {
     const blob = await collect(document, content);
     await present(share, document, blob);
   } catch (error) {
-    explain(share, document, error, () => showDocument(share, document));
+    explain(share, error, () => showDocument(share, document));
   }
 }
 
-/** Says why a document did not come. */
-function explain(share, document, error, again) {
+/** Says why a document did not come; `again()` tries once more. */
+function explain(share, error, again = null) {
   if (error?.name === "AbortError") return documentsScreen(share, (texts) => texts.stopped);
   if (error instanceof Gone) return share.look();
   if (error instanceof Tampered) return show(messageScreen("tampered", { number: share.telephone, again }));
   if (error instanceof Unreachable) return documentsScreen(share, (texts) => texts.failed, "wrong");
-  documentsScreen(share, (texts) => texts.notSaved, "wrong");
+  const cannot = error instanceof CannotSave;
+  documentsScreen(share, (texts) => (cannot ? texts.cannotSave : texts.notSaved), "wrong");
 }
 
 async function present(share, document, blob) {

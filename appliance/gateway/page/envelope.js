@@ -7,7 +7,7 @@
  * and each segment's tag, number and last flag already bind every byte.
  */
 
-import { join, paddedLength } from "./bytes.js";
+import { join, paddedLength, urgeCollection } from "./bytes.js";
 
 export const SEGMENT_BYTES = 65536;
 const HEADER_BYTES = 40;
@@ -58,6 +58,7 @@ export async function* openSegments(source, rawKey, associatedData, length) {
     } catch (error) {
       throw new Tampered("segment", { cause: error });
     }
+    urgeCollection();
     yield new Uint8Array(plaintext);
     index += 1;
   }

@@ -13,6 +13,9 @@ const SCOPE = "/download/";
 const SIGN_OF_LIFE_MS = 10_000;
 const LAST_BYTES_MS = 3_000;
 
+/** This browser has no way to save a document of this size. */
+export class CannotSave extends Error {}
+
 /** A file name without path, control and direction marks (a name must look like what it is). */
 export function safeFileName(name) {
   const plain = name.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069/\\:*?"<>|]/g, "_");
@@ -48,7 +51,7 @@ export async function chooseDestination(document, signal) {
     const file = await window.showSaveFilePicker({ suggestedName: safeFileName(document.name) });
     return (content) => saveToFile(file, content);
   }
-  if (!navigator.serviceWorker) throw new Error("no way to save a document of this size");
+  if (!navigator.serviceWorker) throw new CannotSave("no service workers");
   return (content) => saveThroughServiceWorker(document, content, signal);
 }
 
@@ -57,17 +60,14 @@ async function saveToFile(file, content) {
   try {
     for await (const piece of content) await writable.write(piece);
   } catch (error) {
-    await writable.abort(); // the browser throws away what was written
+    await writable.abort().catch(() => undefined); // the browser throws away what was written
     throw error;
   }
   await writable.close();
 }
 
 async function saveThroughServiceWorker(document, content, signal) {
-  const registration = await navigator.serviceWorker.register(trustedScriptUrl("/service-worker.js"), {
-    scope: SCOPE,
-    updateViaCache: "none",
-  });
+  const registration = await register();
   const frame = window.document.createElement("iframe");
   const { port1: port, port2 } = new MessageChannel();
   let signOfLife;
@@ -88,6 +88,16 @@ async function saveThroughServiceWorker(document, content, signal) {
     port.close();
     frame.remove();
     await registration.unregister();
+  }
+}
+
+/** A private window, for example, may have no service workers. */
+async function register() {
+  try {
+    const address = trustedScriptUrl("/service-worker.js");
+    return await navigator.serviceWorker.register(address, { scope: SCOPE, updateViaCache: "none" });
+  } catch (error) {
+    throw new CannotSave("registration", { cause: error });
   }
 }
 

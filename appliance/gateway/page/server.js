@@ -6,6 +6,7 @@
  */
 
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 const RETRY_AFTER_MS = [1000, 2000, 4000, 8000, 15000];
 
 /** The box cannot be reached just now. */
@@ -90,15 +91,15 @@ export async function* fetchSealed(locator, document, { signal, onBreak, onFlow,
   }
 }
 
-/** Yields the chunks of a body; a broken one is Unreachable. (Safari has no async iteration of streams.) */
+/** Yields the chunks of a body; a broken one is Unreachable. Each is valid until the next is asked for. */
 async function* chunksOf(body) {
-  const reader = body.getReader();
+  const { reader, read } = readerOf(body);
   let ended = false;
   try {
     for (;;) {
       let step;
       try {
-        step = await reader.read();
+        step = await read();
       } catch (error) {
         if (error?.name === "AbortError") throw error;
         throw new Unreachable("transfer", { cause: error });
@@ -109,6 +110,23 @@ async function* chunksOf(body) {
     }
   } finally {
     if (!ended) reader.cancel().catch(() => undefined);
+  }
+}
+
+/** Reads into one buffer again and again where the browser can (Safari before 26 cannot). */
+function readerOf(body) {
+  try {
+    const reader = body.getReader({ mode: "byob" });
+    let buffer = new ArrayBuffer(CHUNK_BYTES);
+    const read = async () => {
+      const step = await reader.read(new Uint8Array(buffer));
+      buffer = step.value?.buffer ?? new ArrayBuffer(CHUNK_BYTES);
+      return step;
+    };
+    return { reader, read };
+  } catch {
+    const reader = body.getReader();
+    return { reader, read: () => reader.read() };
   }
 }
 

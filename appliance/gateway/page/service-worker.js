@@ -6,6 +6,9 @@
  * one for one, as the download takes them, so no more than one lies in memory.
  */
 
+/** Urges the garbage collector on, piece by piece; never written, so no memory (bytes.js, urgeCollection). */
+const URGE_BYTES = 262144;
+
 const announced = new Map();
 
 self.addEventListener("install", (event) => event.waitUntil(self.skipWaiting()));
@@ -30,6 +33,7 @@ function download({ name, length, port }) {
       pull(controller) {
         return new Promise((resolve) => {
           port.onmessage = ({ data }) => {
+            new ArrayBuffer(URGE_BYTES);
             if (data.piece) controller.enqueue(data.piece);
             else if (data.complete) controller.close();
             else controller.error(new Error("broken off"));
