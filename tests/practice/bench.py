@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import datetime
 import json
+import os
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -287,8 +289,6 @@ async def practice_bench(
 
 @contextlib.asynccontextmanager
 async def _served_all(path: Path, answers: Any) -> AsyncIterator[None]:
-    import os
-
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -318,7 +318,9 @@ async def main(folder: Path, port: int) -> None:
             "claim_code": bench.claim_code,
         }
         print(json.dumps(said), flush=True)
-        await asyncio.Event().wait()
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        await ended.wait()
 
 
 if __name__ == "__main__":

@@ -69,7 +69,15 @@ def running_box(
     """
     with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder:
         chosen = state or Path(folder)
-        command = [sys.executable, "-m", "appliance.demo", "--state", str(chosen), "--port-base", str(port_base or free_ports(3))]
+        command = [
+            sys.executable,
+            "-m",
+            "appliance.demo",
+            "--state",
+            str(chosen),
+            "--port-base",
+            str(port_base or free_ports(3)),
+        ]
         process = subprocess.Popen(
             [*command, "--json", *(["--empty"] if empty else [])], cwd=tree, stdout=subprocess.PIPE, text=True
         )

@@ -29,7 +29,12 @@ class Loopback(AbstractResolver):
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
         return [
             ResolveResult(
-                hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST
+                hostname=host,
+                host="127.0.0.1",
+                port=port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
             )
         ]
 
@@ -120,8 +125,6 @@ class Patient:
         documents = []
         for document in manifest.documents:
             answer_bytes = (await self.sealed(document.file)).body
-            opener = DocumentOpener(
-                parse_key(document.key), box, bytes.fromhex(document.id), document.length
-            )
+            opener = DocumentOpener(parse_key(document.key), box, bytes.fromhex(document.id), document.length)
             documents.append((document, opener.open(answer_bytes) + opener.finish()))
         return documents

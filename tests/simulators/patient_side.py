@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -164,10 +165,20 @@ class PatientSide:
             sha256=digest.hexdigest(),
         )
 
+    def break_connections(self) -> None:
+        """Break every connection, as a network does."""
+        for protocol in self.connections._server.connections:
+            if protocol.transport is not None:
+                protocol.transport.abort()
+
     def client_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=self.authority.pem.decode())
         context.set_alpn_protocols(["http/1.1"])
         return context
+
+
+#: Read once a test run.
+page_files = functools.cache(read_page_files)
 
 
 @asynccontextmanager
@@ -201,7 +212,7 @@ async def run_patient_side(
             watch = PeerWatch(10)
             routes = Routes(
                 Host(HOST, side.port),
-                read_page_files(),
+                page_files(),
                 Spool(side.spool, executor),
                 Peer(VAULT, folder / "vault.sock"),
                 vault_watch=watch,
@@ -243,7 +254,7 @@ async def _pass_connections(listener: socket.socket, connections: Connections) -
         sock, _ = await loop.sock_accept(listener)
         try:
             connections.take(os.dup(sock.fileno()))
-        except Exception as error:  # noqa: BLE001 - the listener stands for tunnel, which only counts
+        except Exception as error:  # the listener stands for tunnel, which only counts
             print(f"refused: {error}", file=sys.stderr)
         finally:
             sock.close()
@@ -259,9 +270,13 @@ def zeros_and_more(length: int) -> Iterable[bytes]:
 async def main(folder: Path, port: int) -> None:
     async with run_patient_side(folder, port=port) as side:
         share = side.make_share(sample_documents())
-        large = side.make_share(
-            [Sample("aufnahme.pdf", "Große Aufnahme", "image", "application/pdf", zeros_and_more(512 << 20))]
-        ) if "--large" in sys.argv else None
+        large = (
+            side.make_share(
+                [Sample("aufnahme.pdf", "Große Aufnahme", "image", "application/pdf", zeros_and_more(512 << 20))]
+            )
+            if "--large" in sys.argv
+            else None
+        )
         (folder / "authority.pem").write_bytes(side.authority.pem)
         print(
             json.dumps(

@@ -1,4 +1,4 @@
-"""Documents as a practice has them: a report of several pages, an invoice, a picture, plain text. No real person's."""
+"""Documents as a practice has them: a report of several pages, an invoice, a picture, plain text; nobody's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def report_pdf(pages: int = 3) -> bytes:
         pdf.cell(0, 12, f"Befundbericht, Seite {page}", new_x="LMARGIN", new_y="NEXT")
         pdf.set_font("Times", "", 12)
         for line in range(1, 30):
-            pdf.cell(0, 8, f"Zeile {line}: Röntgen Thorax in zwei Ebenen, kein Nachweis.", new_x="LMARGIN", new_y="NEXT")
+            pdf.cell(
+                0, 8, f"Zeile {line}: Röntgen Thorax in zwei Ebenen, kein Nachweis.", new_x="LMARGIN", new_y="NEXT"
+            )
         pdf.set_font("ZapfDingbats", "", 16)
         pdf.cell(0, 10, "4 4 4")
     return bytes(pdf.output())
