@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from appliance.contracts.gateway import GATEWAY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.vault import VAULT
+from appliance.core.confine import confine_passed_sockets
 from appliance.core.service import report_ready, run
 from appliance.core.settings import read_settings
 from appliance.core.varlink import Peer, serve
@@ -31,14 +33,16 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     files = read_page_files()
     vault = Peer.of(VAULT, "vault")
     box = await describe_box(vault, patience_s=settings.peer_patience_s)
-    certificate = PageCertificate(box.page_host, settings.state, settings.certificate_request, settings.certificate)
+    certificate = PageCertificate(
+        box.page_host, Path(settings.state), Path(settings.certificate_request), Path(settings.certificate)
+    )
     certificate.write_request()
     vault_watch = PeerWatch(settings.peer_patience_s)
     with ThreadPoolExecutor(READING_THREADS, "spool") as executor:
         routes = Routes(
             Host(box.page_host, box.page_port),
             files,
-            Spool(settings.spool, executor),
+            Spool(Path(settings.spool), executor),
             vault,
             vault_watch=vault_watch,
             vault_timeout_s=settings.vault_timeout_s,
@@ -68,4 +72,5 @@ async def _fails_with(failure: asyncio.Future[None]) -> None:
 
 
 if __name__ == "__main__":
+    confine_passed_sockets().say()
     run(main, fast_loop=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from appliance.core.settings import Settings
 
 
 class GatewaySettings(Settings, frozen=True):
     """Every key has a default; a box normally has no such file. docs/formats/gateway-http.md names the limits."""
 
-    spool: Path = Path("/var/lib/praxissafe/records/spool")
-    state: Path = Path("/var/lib/praxissafe/gateway")
-    certificate_request: Path = Path("/run/praxissafe-page/request/page.csr")
-    certificate: Path = Path("/run/praxissafe-page/certificate/page.pem")
+    spool: str = "/var/lib/praxissafe/records/spool"
+    state: str = "/var/lib/praxissafe/gateway"
+    certificate_request: str = "/run/praxissafe-page/request/page.csr"
+    certificate: str = "/run/praxissafe-page/certificate/page.pem"
 
     max_connections: int = 256
     handshake_timeout_s: float = 15.0

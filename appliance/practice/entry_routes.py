@@ -5,6 +5,8 @@ A password goes to vault and is kept nowhere; a form that failed shows what was 
 
 from __future__ import annotations
 
+import contextlib
+
 from aiohttp import web
 
 from appliance.contracts.vault import AcceptInvitation, Claim, LogIn, LogOut, NewSession
@@ -71,6 +73,8 @@ class EntryRoutes:
             )
         except PraxisError as error:
             return self._desk.pages.show(visit, "claim.html", error=error)
+        with contextlib.suppress(PraxisError):  # only the names to show; asked again when they are needed
+            await self._desk.box()
         return self._enter(made, "/patients?done=claimed")
 
     async def show_login(self, visit: Visit) -> web.StreamResponse:

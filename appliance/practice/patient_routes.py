@@ -48,12 +48,12 @@ class PatientRoutes:
     async def find(self, visit: Visit) -> web.StreamResponse:
         """Search by the beginnings of names and by birth date."""
         visit.form = visit.request.query
-        error: PraxisError | None = None
-        text, birth_date = "", None
         try:
             text, birth_date = fields.search(visit.form, self._desk.today())
-        except Invalid as wrong:
-            error = wrong
+        except Invalid as error:
+            return self._desk.pages.show(
+                visit, "patients.html", error=error, patients=[], more_after=0, after=0, searched=False
+            )
         sent = visit.form.get("after", "0")
         after = min(int(sent), MAX_AFTER) if sent.isascii() and sent.isdigit() and len(sent) < 9 else 0
         found = await self._records.ask(
@@ -62,7 +62,6 @@ class PatientRoutes:
         return self._desk.pages.show(
             visit,
             "patients.html",
-            error=error,
             patients=found.patients,
             more_after=after + len(found.patients) if found.more else 0,
             after=after,

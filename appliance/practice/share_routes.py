@@ -101,7 +101,7 @@ class ShareRoutes:
     async def give_link_sheet(self, visit: Visit) -> web.StreamResponse:
         """Give the link sheet as PDF, in the language the patient reads."""
         _, pending = self._pending(visit)
-        texts, box = self._desk.pages.texts[_language(visit)], self._desk.pages.box
+        texts, box = self._desk.pages.texts[_language(visit)], await self._desk.box()
         sheet = LinkSheet(
             practice_name=box.practice_name,
             telephone=box.telephone,
@@ -132,7 +132,7 @@ class ShareRoutes:
         if self._desk.links.waits(visit.token, share, self._desk.now()):
             return see_other(f"/shares/{share}/link")
         made = await self._vault.ask(ReadPin(session=visit.token, share=share))
-        texts, box = self._desk.pages.texts[_language(visit)], self._desk.pages.box
+        texts, box = self._desk.pages.texts[_language(visit)], await self._desk.box()
         slip = PinSlip(practice_name=box.practice_name, telephone=box.telephone, pin=made.pin)
         return _pdf(await asyncio.to_thread(draw_pin_slip, slip, texts), texts("slip.file"))
 

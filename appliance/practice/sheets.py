@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FONTS = Path(__file__).parent / "fonts"
 MARGIN_MM = 20
 A6_MM = (105, 148)
-QR_MM = 62
+QR_MM = 70
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,28 @@ def draw_link_sheet(sheet: LinkSheet, t: Texts) -> bytes:
     """Draw the link sheet in one language."""
     pdf = _new_page("A4", MARGIN_MM, t("sheet.title"), t.language)
     width = pdf.epw
-    _line(pdf, sheet.practice_name, size=13, bold=True)
-    _line(pdf, t("sheet.call", telephone=sheet.telephone), size=11)
+    _line(pdf, sheet.practice_name, size=15, bold=True)
+    _line(pdf, t("sheet.call", telephone=sheet.telephone), size=12)
     pdf.ln(7)
-    _line(pdf, t("sheet.title"), size=25, bold=True)
+    _line(pdf, t("sheet.title"), size=28, bold=True)
     pdf.ln(1)
-    _line(pdf, t("sheet.until", expires=sheet.expires), size=14)
+    _line(pdf, t("sheet.until", expires=sheet.expires), size=15)
     pdf.ln(5)
     top = pdf.get_y()
     _draw_code(pdf, sheet.link, pdf.w - MARGIN_MM - QR_MM, top)
-    column = width - QR_MM - 8
+    column = width - QR_MM - 4
     for number, step in enumerate(("scan", "pin", "read"), start=1):
         _draw_step(pdf, number, t(f"sheet.step_{step}"), t(f"sheet.step_{step}_more"), column)
     pdf.set_y(max(pdf.get_y(), top + QR_MM) + 4)
-    _line(pdf, t("sheet.by_hand"), size=12, bold=True)
+    _line(pdf, t("sheet.by_hand"), size=13, bold=True)
     pdf.ln(1)
     _draw_link(pdf, sheet.link, width)
     pdf.ln(5)
-    _line(pdf, t("sheet.check", host=sheet.host), size=11)
+    _line(pdf, t("sheet.check", host=sheet.host), size=12.5)
     pdf.ln(2)
-    _line(pdf, t("sheet.apart"), size=11)
+    _line(pdf, t("sheet.apart"), size=12.5)
     pdf.ln(2)
-    _line(pdf, t("sheet.help", telephone=sheet.telephone), size=11)
+    _line(pdf, t("sheet.help", telephone=sheet.telephone), size=12.5)
     return bytes(pdf.output())
 
 
@@ -124,10 +124,10 @@ def _draw_step(pdf: FPDF, number: int, step: str, more: str, column: float) -> N
     pdf.set_text_color(0, 0, 0)
     pdf.set_left_margin(left + circle + 4)
     pdf.set_xy(left + circle + 4, top + 1)
-    _line(pdf, step, size=14, bold=True, width=column - circle - 4)
-    _line(pdf, more, size=11, width=column - circle - 4)
+    _line(pdf, step, size=16, bold=True, width=column - circle - 4)
+    _line(pdf, more, size=12.5, width=column - circle - 4)
     pdf.set_left_margin(left)
-    pdf.set_y(max(pdf.get_y(), top + circle) + 4)
+    pdf.set_y(max(pdf.get_y(), top + circle) + 6)
 
 
 def _draw_code(pdf: FPDF, link: str, x: float, y: float) -> None:
@@ -139,8 +139,10 @@ def _draw_code(pdf: FPDF, link: str, x: float, y: float) -> None:
 
 
 def _draw_link(pdf: FPDF, link: str, width: float) -> None:
-    """Draw the link large, in lines a person can compare; it breaks between characters, never by a hyphen."""
+    """Draw the link large: the host on one line, the secret on the next; it never breaks by a hyphen."""
     from fpdf.enums import WrapMode
 
     pdf.set_font("DejaVu", "B", 13)
-    pdf.multi_cell(width, 8, link, wrapmode=WrapMode.CHAR, new_x="LMARGIN", new_y="NEXT", align="L", border=0)
+    host, hash_sign, secret = link.partition("#")
+    for line in (host, hash_sign + secret):
+        pdf.multi_cell(width, 8, line, wrapmode=WrapMode.CHAR, new_x="LMARGIN", new_y="NEXT", align="L")

@@ -100,6 +100,9 @@ async def run_session(
             group.create_task(_ask_for_life(conversation, health))
             await _follow_orders(conversation, health, order)
     except BaseExceptionGroup as failures:  # except* would wrap what is raised here in a group again
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # before Python 3.13 a TaskGroup that fails loses a cancellation
+            raise asyncio.CancelledError from failures
         raise _one_of(failures) from failures
 
 

@@ -18,7 +18,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -258,28 +258,36 @@ async def practice_bench(
             away[name] = await stack.enter_async_context(contextlib.AsyncExitStack())
             await away[name].enter_async_context(_served_all(folder / "run" / f"{name}.sock", served_here))
 
-        chosen = PracticeSettings(state=folder / "practice", **settings)
-        peers = Peers(patience_s=chosen.peer_patience_s, folder=folder / "run")
-        box = await peers.describe_box(5)
-        now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
-        certificate = keep_certificate(chosen.state, box.lan_host, now)
-        pages, links = Pages(box), PendingLinks()
-        guard = Guard(Host(box), peers, pages, links)
-        desk = Desk(chosen, certificate, peers, pages, links, guard, clock)
-        context = certificate.context()
-        connections = await stack.enter_async_context(
-            Connections(
-                make_application(desk), max_connections=chosen.max_connections, idle_timeout_s=chosen.idle_timeout_s
-            )
-        )
+        async with served_practice(folder, listener, clock, **settings) as (desk, guard):
+            async with contextlib.AsyncExitStack() as browsers:
+                box = desk.pages.box
+                yield Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away)
+            if guard.bug.done():
+                guard.bug.result()  # a bug in a page ends the process: it must not go unseen here
+
+
+@contextlib.asynccontextmanager
+async def served_practice(
+    folder: Path, listener: socket.socket, clock: Callable[[], float], **settings: Any
+) -> AsyncIterator[tuple[Desk, Guard]]:
+    """Serve practice alone on `listener`; its peers' sockets are in `<folder>/run`."""
+    chosen = PracticeSettings(state=folder / "practice", **settings)
+    peers = Peers(patience_s=chosen.peer_patience_s, folder=folder / "run")
+    box = await peers.describe_box(5)
+    now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
+    certificate = keep_certificate(chosen.state, box.lan_host, now)
+    pages, links = Pages(box), PendingLinks()
+    guard = Guard(Host(box), peers, pages, links)
+    desk = Desk(chosen, certificate, peers, pages, links, guard, clock)
+    context = certificate.context()
+    application = make_application(desk)
+    limits = {"max_connections": chosen.max_connections, "idle_timeout_s": chosen.idle_timeout_s}
+    async with Connections(application, **limits) as connections:
         accepting = asyncio.create_task(
             accept_connections(listener, connections.make_protocol, lambda: context, max_connections=16)
         )
         try:
-            async with contextlib.AsyncExitStack() as browsers:
-                yield Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away)
-            if guard.bug.done():
-                guard.bug.result()  # a bug in a page ends the process: it must not go unseen here
+            yield desk, guard
         finally:
             guard.bug.cancel()
             accepting.cancel()

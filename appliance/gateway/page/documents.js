@@ -64,7 +64,8 @@ function transfer(share, document, name) {
   let texts;
   const redraw = () => {
     const percent = Math.floor((100 * state.done) / document.sealedLength);
-    const [done, all] = [state.done, document.sealedLength].map((size) => sizeInWords(size, texts.language));
+    const opened = (document.length * state.done) / document.sealedLength; // the padding is of no interest
+    const [done, all] = [opened, document.length].map((size) => sizeInWords(size, texts.language));
     bar.value = state.done;
     bar.setAttribute("aria-label", texts[name](titleOf(document)));
     bar.setAttribute("aria-valuetext", `${percent} %`);
