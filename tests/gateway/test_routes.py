@@ -192,8 +192,9 @@ async def test_another_host_name_is_foreign(ask: Ask, host: str) -> None:
     assert (answer.status, answer.body) == (404, UNKNOWN)
 
 
-async def test_another_sites_script_is_foreign(share: MadeShare, ask: Ask) -> None:
-    answer = await ask("POST", "/api/state", {"Origin": "https://example.org"}, question(share))
+@pytest.mark.parametrize("origin", ["https://example.org", "null", f"http://{HOST}", ""])
+async def test_another_sites_script_is_foreign(share: MadeShare, ask: Ask, origin: str) -> None:
+    answer = await ask("POST", "/api/state", {"Origin": origin}, question(share))
     assert (answer.status, answer.body) == (404, UNKNOWN)
 
 

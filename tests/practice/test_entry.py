@@ -1,7 +1,5 @@
 """Claim, log in, invitation, password: a form that failed keeps what was typed, never passwords or codes."""
 
-import pytest
-
 from tests.practice.bench import NAME, PASSWORD, PRACTICE_NAME, TELEPHONE
 
 CLAIM = {
@@ -23,9 +21,9 @@ async def test_first_visit_leads_to_the_claim(bench):
     assert PRACTICE_NAME.replace("&", "&amp;") in (await browser.open("/patients")).text
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
+async def test_failed_claim_keeps_what_was_typed_but_no_secret(bench):
+    browser = await bench.browser()
+    for change, error in (
         ({"code": "WRONG-WRONG-WRONG"}, "claim_code"),
         ({"code": ""}, "field_empty"),
         ({"practice_name": " "}, "field_empty"),
@@ -33,18 +31,13 @@ async def test_first_visit_leads_to_the_claim(bench):
         ({"name": "x" * 121}, "field_long"),
         ({"password": "short", "password_again": "short"}, "password_short"),
         ({"password_again": "something else entirely"}, "password_repeat"),
-    ],
-)
-async def test_failed_claim_keeps_what_was_typed_but_no_secret(bench, change, error):
-    browser = await bench.browser()
-    answer = await browser.send("/claim", {"code": bench.claim_code, **CLAIM, **change})
-    assert answer.error == error
-    assert PASSWORD not in answer.text
-    assert bench.claim_code not in answer.text
-    if "practice_name" not in change:
-        assert PRACTICE_NAME.replace("&", "&amp;") in answer.text
-    if "telephone" not in change:
-        assert f'value="{TELEPHONE}"' in answer.text
+    ):
+        answer = await browser.send("/claim", {"code": bench.claim_code, **CLAIM, **change})
+        assert answer.error == error
+        assert PASSWORD not in answer.text
+        assert bench.claim_code not in answer.text
+        assert "practice_name" in change or PRACTICE_NAME.replace("&", "&amp;") in answer.text
+        assert "telephone" in change or f'value="{TELEPHONE}"' in answer.text
     await browser.claim()
 
 

@@ -60,14 +60,12 @@ async def test_token_of_another_session_is_refused(bench):
     assert (await first.send("/devices/new", {"label": "x"})).error == "csrf"
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1", "localhost", "{host}.evil.example", "{host}:1", "{host}.", ""]
-)
-async def test_foreign_host_is_refused(bench, host):
+async def test_foreign_host_is_refused(bench):
     browser = await bench.claimed()
-    for method, path in (("GET", "/patients"), ("GET", "/nothing"), ("POST", "/login"), ("GET", "/static/style.css")):
-        answer = await browser.ask(method, path, headers={"Host": host.format(host=bench.host)}, follow=False)
-        assert (answer.status, answer.body) == (421, FOREIGN_HOST)
+    for host in ("evil.example", "127.0.0.1", "localhost", "{host}.evil.example", "{host}:1", "{host}.", ""):
+        for method, path in (("GET", "/patients"), ("GET", "/nothing"), ("POST", "/login"), ("PUT", "/intake/v1/documents")):
+            answer = await browser.ask(method, path, headers={"Host": host.format(host=bench.host)}, follow=False)
+            assert (answer.status, answer.body) == (421, FOREIGN_HOST)
 
 
 async def test_host_is_accepted_with_and_without_port(bench):
@@ -76,26 +74,22 @@ async def test_host_is_accepted_with_and_without_port(bench):
         assert (await browser.open("/patients", headers={"Host": host})).status == 200
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
+async def test_post_from_a_foreign_page_is_refused(bench):
+    browser = await bench.claimed()
+    await browser.open("/devices")
+    for sent in (
         {},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "none"},
-        {"Sec-Fetch-Site": "cross-site", "Origin": "{own}"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": browser.origin},
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
-    ],
-)
-async def test_post_from_a_foreign_page_is_refused(bench, sent):
-    browser = await bench.claimed()
-    await browser.open("/devices")
-    sent = {name: value.format(own=browser.origin) for name, value in sent.items()}
-    for path in ("/devices/new", "/login", "/claim", "/invitation"):
-        answer = await browser.send(path, {"label": "x"}, headers=sent)
-        assert (answer.status, answer.error) == (403, "origin")
+    ):
+        for path in ("/devices/new", "/login", "/claim", "/invitation"):
+            answer = await browser.send(path, {"label": "x"}, headers=sent)
+            assert (answer.status, answer.error) == (403, "origin")
     assert "Noch keine Praxissoftware" in (await browser.open("/devices")).text
 
 
@@ -111,8 +105,8 @@ async def test_session_cookie_is_strict_secure_httponly(bench):
     cookie = browser.cookies["__Host-session"]
     assert (cookie["samesite"], cookie["secure"], cookie["httponly"]) == ("Strict", True, True)
     assert (cookie["path"], cookie["domain"], cookie["max-age"], cookie["expires"]) == ("/", bench.host, "", "")
-    sent = next(answer for answer in bench.answers if answer.headers.get("Set-Cookie"))
-    assert "Domain" not in sent.headers["Set-Cookie"]
+    sent = (await browser.send("/login", {"name": "Sabine Keller", "password": PASSWORD}, follow=False)).headers
+    assert sent["Set-Cookie"].endswith("; HttpOnly; Path=/; SameSite=Strict; Secure")
 
 
 async def test_device_token_opens_no_page(bench):
@@ -175,17 +169,17 @@ async def test_entry_made_while_locked_is_not_saved_and_says_so(bench):
     assert "nicht gespeichert" in answer.text
 
 
-@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1", "/%0d%0a"])
-async def test_nobody_is_led_to_a_foreign_page(bench, back):
+async def test_nobody_is_led_to_a_foreign_page(bench):
     browser = await bench.claimed()
-    for path in ("/language/de", "/locked", "/login"):
-        answer = await browser.ask("GET", path, params={"next": back}, follow=False)
-        assert answer.headers.get("Location", "/").startswith(("/login?", "/"))
-        assert "evil" not in answer.headers.get("Location", "") + answer.text
-    answer = await browser.send(
-        "/login", {"name": "Sabine Keller", "password": PASSWORD, "next": back}, follow=False
-    )
-    assert answer.headers["Location"] == "/"
+    for back in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:1", "/\r\nevil: 1"):
+        for path in ("/language/de", "/locked", "/login"):
+            answer = await browser.ask("GET", path, params={"next": back}, follow=False)
+            assert answer.headers.get("Location", "/") == "/"
+            assert "evil" not in answer.text
+        answer = await browser.send(
+            "/login", {"name": "Sabine Keller", "password": PASSWORD, "next": back}, follow=False
+        )
+        assert answer.headers["Location"] == "/"
 
 
 async def test_every_answer_has_its_headers(bench):

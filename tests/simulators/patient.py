@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from appliance.formats import share_link
 from appliance.formats.envelope import DocumentOpener
@@ -65,16 +66,16 @@ class Answer:
 
 
 class Patient:
-    """One browser; `async with` it."""
+    """One browser; `async with` it. `port` is another way to the same box: the connection goes there."""
 
-    def __init__(self, link: str, authority: Path, *, host: str | None = None) -> None:
+    def __init__(self, link: str, authority: Path, *, host: str | None = None, port: int = 0) -> None:
         parts = urlsplit(link)
-        self.origin = f"{parts.scheme}://{host or parts.netloc}"
+        self.origin = f"https://{parts.hostname}:{port}" if port else f"https://{host or parts.netloc}"
         self.secret = share_link.parse_secret(parts.fragment) if parts.fragment else None
         context = ssl.create_default_context(cafile=str(authority))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback(), force_close=False)
-        self._client = aiohttp.ClientSession(connector=self._connector, timeout=aiohttp.ClientTimeout(total=120))
+        self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback())
+        self._client = aiohttp.ClientSession(connector=self._connector, timeout=aiohttp.ClientTimeout(total=120), headers={"Host": host or parts.netloc})
 
     async def __aenter__(self) -> Patient:
         return self
@@ -91,7 +92,7 @@ class Patient:
 
     async def ask(self, method: str, path: str, **arguments: Any) -> Answer:
         """Ask anything, as anyone on the internet may."""
-        async with self._client.request(method, self.origin + path, **arguments) as response:
+        async with self._client.request(method, URL(self.origin + path, encoded=True), **arguments) as response:
             return Answer(response.status, await response.read(), dict(response.headers))
 
     async def state(self, proof: bytes | None = None) -> Answer:

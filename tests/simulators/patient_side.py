@@ -17,7 +17,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -183,7 +183,12 @@ page_files = functools.cache(read_page_files)
 
 @asynccontextmanager
 async def run_patient_side(
-    folder: Path, *, port: int = 0, max_connections: int = 64, idle_timeout_s: float = 30.0, now=time.time
+    folder: Path,
+    *,
+    port: int = 0,
+    max_connections: int = 64,
+    idle_timeout_s: float = 30.0,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[PatientSide]:
     """Run it on 127.0.0.1 in `folder`, which the caller removes."""
     with socket.socket() as listener, ThreadPoolExecutor(2) as executor:

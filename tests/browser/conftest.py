@@ -1,0 +1,67 @@
+"""One Chromium for the session's box; every test is another person with an empty browser.
+
+The tests of this folder share an event loop (a browser belongs to the loop that started it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.browser.chromium import PHONE, opened_chromium, visitor
+from tests.browser.patient_page import PatientPage
+from tests.browser.practice_pages import PracticePages
+from tests.simulators.demo_box import DemoBox
+from tests.simulators.sample_documents import TEXT, picture, report_pdf
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium(box: DemoBox) -> AsyncIterator[Browser]:
+    """A browser that trusts the session's box."""
+    async with opened_chromium(box) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def reception(chromium: Browser, box: DemoBox) -> AsyncIterator[PracticePages]:
+    """The member of staff "Demo" at the practice's desk, logged in."""
+    async with visitor(chromium, box) as (context, watch):
+        # A document or sheet in a tab of its own has no icon to name; browsers then ask for this one.
+        watch.expected.append("/favicon.ico")
+        pages = PracticePages(await context.new_page(), box.practice_url)
+        pages.watch = watch
+        await pages.log_in(box.said["staff"], box.said["password"])
+        await pages.page.wait_for_url("**/patients")
+        yield pages
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def holder(chromium: Browser, box: DemoBox) -> AsyncIterator[PatientPage]:
+    """A patient with a telephone, at home."""
+    async with visitor(chromium, box, viewport=PHONE, has_touch=True) as (context, watch):
+        page = PatientPage(await context.new_page())
+        page.watch = watch
+        yield page
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A document of each type, by kind."""
+    folder = tmp_path_factory.mktemp("documents")
+    contents = {
+        "finding": ("befund.pdf", report_pdf()),
+        "lab": ("labor.txt", TEXT),
+        "image": ("röntgen.jpg", picture("JPEG")),
+        "letter": ("brief.png", picture("PNG", 800, 600)),
+    }
+    made = {}
+    for kind, (name, content) in contents.items():
+        made[kind] = folder / name
+        made[kind].write_bytes(content)
+    return made
+
+
