@@ -1,75 +1,84 @@
 /**
- * The manifest: the list of a share's documents with their keys (docs/formats/manifest.md).
+ * The manifest: the list of a share's documents with their keys (docs/formats/share-manifest.md).
  *
- * Its key needs k1 (from the link) and r (from vault, for the right PIN). The expiry is part of what is
- * authenticated, so a changed date does not open. Nothing of a manifest is used before all of it is checked.
+ * Its key needs k1 (from the link) and r (from vault, for the right PIN). Box, share and expiry are part of what is
+ * authenticated, so a moved manifest or a later date does not open. There is one spelling, and nothing of a manifest
+ * is used before all of it is checked: Tampered otherwise.
  */
 
-import { fromBase64url, fromHex, join, toUint64 } from "./bytes.js";
+import { fromBase64url, fromHex, join, paddedLength, toUint64 } from "./bytes.js";
 import { Tampered } from "./envelope.js";
 import { derive } from "./share_link.js";
 
 const NONCE_BYTES = 12;
-const MAX_DOCUMENTS = 1000;
-const MAX_TEXT = 1024;
+const MAX_DOCUMENTS = 256;
+const MAX_TEXT = 255; // code points, as the practice's side counts
+const MAX_LENGTH = 2 ** 40;
+const MEMBERS = [
+  "id",
+  "file",
+  "key",
+  "name",
+  "title",
+  "kind",
+  "media_type",
+  "length",
+  "sealed_length",
+  "sha256",
+].join();
+
+/** Derives the manifest's key, K, from both halves (bytes). */
+export function manifestKey(k1, r) {
+  return derive(join(k1, r), "praxissafe share 1 manifest", 32);
+}
 
 /**
  * Opens the manifest and gives its documents; throws Tampered when it is not exactly what was sealed.
- * `box` and `locator` are hexadecimal, `expiresAt` is in Unix seconds, `k1` and `r` are bytes.
+ * `box` and `locator` are hexadecimal, `expiresAt` is in Unix seconds.
  */
-export async function openManifest(sealed, { k1, r, box, locator, expiresAt }) {
-  const raw = await derive(join(k1, r), "praxissafe share 1 manifest", 32);
-  const key = await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["decrypt"]);
-  raw.fill(0);
-  let manifest;
+export async function openManifest(sealed, rawKey, { box, locator, expiresAt }) {
+  const additionalData = join("praxissafe manifest 1\0", fromHex(box, 16), fromHex(locator, 16), toUint64(expiresAt));
+  const key = await crypto.subtle.importKey("raw", rawKey, "AES-GCM", false, ["decrypt"]);
+  const iv = sealed.subarray(0, NONCE_BYTES);
   try {
-    const additionalData = join(
-      "praxissafe manifest 1\0",
-      fromHex(box, 16),
-      fromHex(locator, 16),
-      toUint64(expiresAt),
-    );
-    const iv = sealed.subarray(0, NONCE_BYTES);
-    const body = sealed.subarray(NONCE_BYTES);
-    const opened = await crypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData }, key, body);
-    manifest = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(opened));
+    const opened = await crypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData }, key, sealed.subarray(NONCE_BYTES));
+    return readDocuments(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened), opened.byteLength);
   } catch (error) {
     throw new Tampered("manifest", { cause: error });
   }
-  return readDocuments(manifest);
 }
 
-function readDocuments(manifest) {
-  const documents = manifest?.documents;
-  if (manifest?.version !== 1 || !Array.isArray(documents) || documents.length > MAX_DOCUMENTS) {
-    throw new Tampered("manifest version");
+function readDocuments(text, length) {
+  const manifest = JSON.parse(text);
+  const spelled = JSON.stringify(manifest);
+  const spelledLength = join(spelled).length;
+  const padding = " ".repeat(Math.max(0, length - spelledLength));
+  check(text === spelled + padding && length === paddedLength(spelledLength), "spelling");
+  check(Object.keys(manifest).join() === "version,documents" && manifest.version === 1, "version");
+  const { documents } = manifest;
+  check(Array.isArray(documents) && documents.length > 0 && documents.length <= MAX_DOCUMENTS, "documents");
+  for (const member of ["id", "file", "key"]) {
+    check(new Set(documents.map((entry) => entry[member])).size === documents.length, "document twice");
   }
   return documents.map(readDocument);
 }
 
 function readDocument(entry) {
-  for (const field of ["name", "title", "kind", "media_type"]) {
-    if (typeof entry[field] !== "string" || entry[field].length > MAX_TEXT) throw new Tampered(field);
+  check(Object.keys(entry).join() === MEMBERS, "members");
+  for (const member of ["name", "title", "kind", "media_type"]) {
+    check(typeof entry[member] === "string" && [...entry[member]].length <= MAX_TEXT, member);
   }
-  for (const field of ["length", "sealed_length"]) {
-    if (!Number.isSafeInteger(entry[field]) || entry[field] < 0) throw new Tampered(field);
-  }
-  try {
-    fromHex(entry.file, 16);
-    const key = fromBase64url(entry.key);
-    if (key.length !== 32) throw new RangeError("key length");
-    return {
-      id: fromHex(entry.id, 16),
-      file: entry.file,
-      key,
-      name: entry.name,
-      title: entry.title,
-      kind: entry.kind,
-      mediaType: entry.media_type,
-      length: entry.length,
-      sealedLength: entry.sealed_length,
-    };
-  } catch (error) {
-    throw new Tampered("document", { cause: error });
-  }
+  const { length, sealed_length: sealedLength } = entry;
+  check(Number.isSafeInteger(length) && length >= 0 && length <= MAX_LENGTH, "length");
+  check(Number.isSafeInteger(sealedLength) && sealedLength > length && sealedLength <= 2 * MAX_LENGTH, "sealed length");
+  fromHex(entry.file, 16);
+  fromHex(entry.sha256, 32);
+  const key = fromBase64url(entry.key);
+  check(key.length === 32, "key");
+  const { file, name, title, kind, media_type: mediaType } = entry;
+  return { id: fromHex(entry.id, 16), file, key, name, title, kind, mediaType, length, sealedLength };
+}
+
+function check(holds, what) {
+  if (!holds) throw new RangeError(what);
 }

@@ -10,7 +10,7 @@ import { onNextLink, secretLeaked, takeSecret } from "./secret.js";
 import { fromBase64url, fromHex } from "./bytes.js";
 import { Tampered } from "./envelope.js";
 import { documentsScreen } from "./documents.js";
-import { openManifest } from "./manifest.js";
+import { manifestKey, openManifest } from "./manifest.js";
 import { removeLeftovers } from "./save.js";
 import { element, heading, messageScreen, paragraph, setPractice, show, telephone } from "./screens.js";
 import { Gone, Unreachable, askOpen, askState, fetchManifest } from "./server.js";
@@ -123,8 +123,9 @@ async function open(pin, visit) {
 async function openShare({ r, box, expires_at: expiresAt }, visit) {
   const { k1, locator } = visit.link;
   const sealed = await fetchManifest(locator);
+  const key = await manifestKey(k1, fromBase64url(r));
   documentsScreen({
-    documents: await openManifest(sealed, { k1, r: fromBase64url(r), box, locator, expiresAt }),
+    documents: await openManifest(sealed, key, { box, locator, expiresAt }),
     box: fromHex(box, 16),
     locator,
     expiresAt,

@@ -5,7 +5,7 @@
  * fetched in one answer and, when the transfer breaks, from where it broke (RFC 9110, section 14).
  */
 
-const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+const MAX_MANIFEST_BYTES = 1024 * 1024;
 const CHUNK_BYTES = 256 * 1024;
 const RETRY_AFTER_MS = [1000, 2000, 4000, 8000, 15000];
 

@@ -1,5 +1,5 @@
 /**
- * The share link: what is derived from S (docs/formats/share_link.md).
+ * The share link: what is derived from S (docs/formats/share-link.md).
  *
  * HKDF-SHA256 with an empty salt (RFC 5869) makes three values that say nothing about one another: the locator
  * (where the share lies), the proof (that we hold the link) and k1 (one half of the manifest's key).
