@@ -106,7 +106,9 @@ async def test_time_does_not_tell_a_known_proof_from_an_unknown_one(box: DemoBox
     for _ in range(2000):
         generator.shuffle(both)
         larger += abs(statistics.median(both[:30]) - statistics.median(both[30:])) >= difference
-    assert larger / 2000 > 0.001, f"medians differ by {difference * 1000:.2f} ms: chance would do so in under 1 of 1000"
+    assert larger / 2000 > 0.001, (
+        f"medians differ by {difference * 1000:.2f} ms: chance would do so in under 1 of 1000"
+    )
 
 
 # --- A16 -------------------------------------------------------------------------------------------------------

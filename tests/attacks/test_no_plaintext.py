@@ -102,7 +102,9 @@ def test_the_portal_s_port_speaks_tls_1_3_and_nothing_less(box: DemoBox):
 
 def test_no_source_knows_a_way_without_encryption():
     """A branch that leaves encryption out would need a word for it."""
-    words = re.compile(r"no_encrypt|unencrypted|without_encryption|plaintext_(mode|path)|cipher\s*=\s*None|suite\s*==")
+    words = re.compile(
+        r"no_encrypt|unencrypted|without_encryption|plaintext_(mode|path)|cipher\s*=\s*None|suite\s*=="
+    )
     for folder in ("appliance/formats", "appliance/gateway", "appliance/records", "appliance/vault"):
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in {".py", ".js"} and "node_modules" not in file.parts:
@@ -133,8 +135,11 @@ async def test_what_gateway_sends_holds_no_name_title_type_or_content(box: DemoB
     async with Patient(link, box.portal_ca) as holder:
         ((document, _),) = await holder.open_documents(pin)
         bodies = [
-            (await holder.state()).body, (await holder.offer(pin)).body, (await holder.manifest()).body,
-            (await holder.sealed(document.file)).body, (await holder.ask("GET", "/")).body,
+            (await holder.state()).body,
+            (await holder.offer(pin)).body,
+            (await holder.manifest()).body,
+            (await holder.sealed(document.file)).body,
+            (await holder.ask("GET", "/")).body,
         ]
     for body in bodies:
         assert canaries.found_in(body) == []

@@ -94,8 +94,31 @@ def test_gateway_cannot_list_documents():
 
 
 WORDS = st.sampled_from(
-    ["share", "manifest", "document", "api", "open", "state", "list", "search", "patients", "..", "%2e%2e", "*", "'--",
-     "$", "[*]", "{patients{name}}", "graphql", "_search", "?q=1", "?limit=100", "0" * 32, "assets", "spool"]
+    [
+        "share",
+        "manifest",
+        "document",
+        "api",
+        "open",
+        "state",
+        "list",
+        "search",
+        "patients",
+        "..",
+        "%2e%2e",
+        "*",
+        "'--",
+        "$",
+        "[*]",
+        "{patients{name}}",
+        "graphql",
+        "_search",
+        "?q=1",
+        "?limit=100",
+        "0" * 32,
+        "assets",
+        "spool",
+    ]
 )
 PATHS = st.lists(WORDS, min_size=1, max_size=4).map(lambda words: "/" + "/".join(words))
 BODIES = st.one_of(

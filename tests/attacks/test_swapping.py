@@ -42,8 +42,15 @@ async def opened_share(box: DemoBox, staff: Staff, name: str) -> Opened:
         answer = (await holder.offer(pin)).json()
         documents = [document for document, _ in await holder.open_documents(pin)]
         return Opened(
-            link, pin, holder.keys, bytes.fromhex(answer["box"]), from_base64url(answer["r"]), answer["expires_at"],
-            (await holder.manifest()).body, documents, [(await holder.sealed(one.file)).body for one in documents],
+            link,
+            pin,
+            holder.keys,
+            bytes.fromhex(answer["box"]),
+            from_base64url(answer["r"]),
+            answer["expires_at"],
+            (await holder.manifest()).body,
+            documents,
+            [(await holder.sealed(one.file)).body for one in documents],
         )
 
 
@@ -120,9 +127,7 @@ async def test_a_file_of_one_share_is_absent_in_another(box: DemoBox, staff: Sta
         assert (answer.status, answer.body) == CONSTANT
 
 
-async def test_a_foreign_host_name_gets_the_constant_answer_on_the_right_connection(
-    box: DemoBox, other_box: DemoBox
-):
+async def test_a_foreign_host_name_gets_the_constant_answer_on_the_right_connection(box: DemoBox, other_box: DemoBox):
     """SNI of A, Host of B: the connection is A's, the question is foreign."""
     async with Patient(box.patient_link, box.portal_ca) as holder:
         for host in (other_box.said["page_host"], "localhost", "127.0.0.1", other_box.said["lan_host"], "a.example"):

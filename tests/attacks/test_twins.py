@@ -23,7 +23,10 @@ def copy_of_tree(folder: Path) -> Path:
     """Copy what git tracks or would track; installed packages are linked, not copied."""
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split("\0")
     tree = folder / "tree"
     for name in filter(None, names):
@@ -52,7 +55,10 @@ def test_fault_is_caught(tmp_path, fault):
     assert applied.returncode == 0, f"{fault.name} no longer applies: {applied.stderr}"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", caught_by(fault)],
-        cwd=tree, capture_output=True, text=True, timeout=300,
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert run.returncode == 1, f"{fault.stem} was not caught:\n{run.stdout[-3000:]}{run.stderr[-2000:]}"
     assert re.search(r"\d+ failed", run.stdout), f"{fault.stem} ended in something else:\n{run.stdout[-3000:]}"

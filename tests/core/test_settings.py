@@ -18,7 +18,7 @@ def test_a_missing_file_means_the_defaults(tmp_path):
 
 
 def test_a_file_replaces_defaults(tmp_path):
-    (tmp_path / "vault.toml").write_text('port = 8443\n')
+    (tmp_path / "vault.toml").write_text("port = 8443\n")
     assert read_settings(Example, "vault", tmp_path).port == 8443
 
 

@@ -1,12 +1,10 @@
 """Local calls: who asks is the kernel's word, everything is strict, streams tell an end from a break."""
 
-
 import asyncio
 import contextlib
 import json
 import os
 import socket
-from pathlib import Path
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -114,7 +112,9 @@ async def serving(folder: Path, callers=None):
         path = folder / "test.sock"
         listener.bind(str(path))
         listener.listen()
-        task = asyncio.create_task(serve(listener, [(TEST, ANSWERS)], {ME: "practice"} if callers is None else callers))
+        task = asyncio.create_task(
+            serve(listener, [(TEST, ANSWERS)], {ME: "practice"} if callers is None else callers)
+        )
         try:
             yield Peer(TEST, path), path, task
         finally:

@@ -75,7 +75,11 @@ class Patient:
         context = ssl.create_default_context(cafile=str(authority))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback())
-        self._client = aiohttp.ClientSession(connector=self._connector, timeout=aiohttp.ClientTimeout(total=120), headers={"Host": host or parts.netloc})
+        self._client = aiohttp.ClientSession(
+            connector=self._connector,
+            timeout=aiohttp.ClientTimeout(total=120),
+            headers={"Host": host or parts.netloc},
+        )
 
     async def __aenter__(self) -> Patient:
         return self

@@ -21,7 +21,14 @@ def test_enrolment_is_gone_after_provisioning(box: DemoBox):
 def test_the_portal_knows_the_box_by_its_device_key_only(box: DemoBox):
     (record,) = (box.state / "world/portal/registry").glob("*.json")
     assert set(json.loads(record.read_text())) == {
-        "version", "box", "device_key", "host_name", "portal_name", "issued_at", "station_key", "signature",
+        "version",
+        "box",
+        "device_key",
+        "host_name",
+        "portal_name",
+        "issued_at",
+        "station_key",
+        "signature",
     }
 
 
@@ -56,8 +63,11 @@ async def ask_tunnel(command: list[str], until: str) -> dict[str, object]:
     call = ["/usr/lib/praxissafe/.venv/bin/python", "-m", "appliance.core.varlink", "call"]
     for _ in range(100):
         asked = await asyncio.create_subprocess_exec(
-            *command, "sh", "-c",
-            "cd /usr/lib/praxissafe && exec " + " ".join(call)
+            *command,
+            "sh",
+            "-c",
+            "cd /usr/lib/praxissafe && exec "
+            + " ".join(call)
             + " /run/praxissafe/tunnel.sock de.praxissafe.Tunnel.ReadState",
             stdout=asyncio.subprocess.PIPE,
         )
