@@ -7,7 +7,7 @@ STATE := .demo
 PORT_BASE := 8443
 
 # What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
-PACKAGES := dbus gcc libsystemd-dev libtss2-dev pkg-config python3-dev python3-venv swtpm systemd-container util-linux
+PACKAGES := dbus gcc libseccomp2 libsystemd-dev libtss2-dev pkg-config python3-dev python3-venv swtpm systemd-container util-linux
 TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev libnss3-tools \
 	openssl patch poppler-utils
 # These tests run the whole box; `make check` leaves them out.

@@ -53,7 +53,7 @@ class Describe(Call[Box]):
     """Say who this box is; Unavailable("unprovisioned") before Provision."""
 
     reply: ClassVar = Box
-    callers: ClassVar = frozenset({"records", "audit", "practice", "gateway", "tunnel", "enrol", "root"})
+    callers: ClassVar = frozenset({"records", "practice", "gateway", "tunnel", "enrol", "root"})
 
 
 class NewBox(Struct):

@@ -1,19 +1,20 @@
 """Close the ways out of a passed socket, before the first byte of a stranger is read.
 
 A passed socket belongs to the network it was made in, so an empty network namespace does not hold it: it can be
-disconnected (connect to AF_UNSPEC) and connected elsewhere, send to an address with MSG_FASTOPEN, listen anew, or have its
-packets led astray by a source route. gateway, practice and enrol therefore call `confine_passed_sockets()` first
-thing, and from then on, for this process and all it starts, on sockets it holds and sockets it will receive:
+disconnected (connect to AF_UNSPEC) and connected elsewhere, send to an address with MSG_FASTOPEN, listen anew, or
+have its packets led to another address by a source route. gateway, practice and enrol therefore call
+`confine_passed_sockets()` first thing, and from then on, for this process and all it starts, on sockets it holds and
+sockets it will receive:
 
-- Landlock (kernel 6.7, ABI 4): TCP bind and connect are denied everywhere. Only Landlock can deny connect: local calls
-  need connect(2) too, and seccomp sees a pointer where the address is.
-- seccomp, through Debian's libseccomp2: no `bind`, no `listen`, no io_uring (it goes round seccomp), no MSG_FASTOPEN, no
-  socket but AF_UNIX, no socket option but those a server needs, no question to the foreign network's interfaces.
+- Landlock (kernel 6.7, ABI 4): TCP bind and connect are denied everywhere. Only Landlock can deny connect: local
+  calls need connect(2) too, and seccomp sees a pointer where the address is.
+- seccomp, through Debian's libseccomp2: no `bind`, no `listen`, no io_uring (it goes round seccomp), no MSG_FASTOPEN,
+  no socket but AF_UNIX, no socket option but those a server needs, no question about the other network's interfaces.
 - A passed socket must be AF_UNIX or plain TCP: Landlock does not see MPTCP or SMC, and UDP needs no connect.
 
 Rules it keeps: what can be denied is denied or the process does not start; where the kernel has no Landlock for TCP
-the returned `Confinement` says so, and connect stays open. What it does not do: deny disconnecting (it leads nowhere), or
-keep a process from what its unit denies already (systemd/praxis-.service.d/sandbox.conf).
+the returned `Confinement` says so, and connect stays open. What it does not do: deny disconnecting (it leads
+nowhere), or hold a process of another user that it could pass a socket to.
 
 Sources: landlock(7), seccomp(2), seccomp_rule_add(3), tcp(7), ip(7); kernel security/landlock/net.c.
 """
@@ -204,9 +205,7 @@ def _load_filter() -> None:
             if number == ERROR_NUMBER:
                 raise Unavailable("confinement")
             array = (_Comparison * len(comparisons))(*comparisons)
-            _succeed(
-                library.seccomp_rule_add_array(filter_, ctypes.c_uint32(DENY), number, len(comparisons), array)
-            )
+            _succeed(library.seccomp_rule_add_array(filter_, ctypes.c_uint32(DENY), number, len(comparisons), array))
         _succeed(library.seccomp_load(filter_))
     finally:
         library.seccomp_release(filter_)

@@ -1,4 +1,4 @@
-"""The whole box on this machine until SIGTERM: `python -m appliance.demo --state DIR --port-base N [--json] [--empty]`.
+"""The whole box on this machine, until SIGTERM: see `python -m appliance.demo --help`.
 
 Exit status: 0 when it was told to end, 1 when something failed (one sentence on standard error), 2 for wrong
 arguments.

@@ -88,6 +88,7 @@ class _Reader(HTMLParser):
         self.by_id: dict[str, str] = {}
         self.links: list[str] = []
         self._in_form = False
+        self._choice = ""
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attributes}
@@ -108,15 +109,23 @@ class _Reader(HTMLParser):
             )
         elif self._in_form and values.get("name") and tag in {"input", "select", "textarea", "button"}:
             form, name, kind = self.forms[-1], values["name"], values.get("type", "text")
+            self._choice = name if tag == "select" else ""
             offered = form.controls.setdefault(name, [])
             if kind in {"checkbox", "radio", "submit"} or tag == "button":
                 offered.append(values.get("value", "on"))
             elif tag == "input" and kind != "file":
                 form.fields[name] = values.get("value", "")
+        elif tag == "option" and self._choice:
+            offered = self.forms[-1].controls[self._choice]
+            offered.append(values.get("value", ""))
+            if len(offered) == 1 or "selected" in values:
+                self.forms[-1].fields[self._choice] = values.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
             self._in_form = False
+        if tag == "select":
+            self._choice = ""
         if tag not in VOID and self._open:
             self._open.pop()
 

@@ -23,6 +23,8 @@ class Console(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     page_host: str
     lan_host: str
     claim_code: str
+    #: The ports the box was enrolled with; it keeps them.
+    port_base: int
     name: str = "Demo"
     password: str = ""
     #: The box has its first member of staff.

@@ -1,80 +1,102 @@
-"""The technician's part of the demo: the station's own command, as on the bench.
+"""The demo's technician: runs the station's own command against the box, as it is done on the bench.
 
-The demo imports nothing of the vendor's side; it runs `python -m provisioning.station` and reads the sheet. Raises
-Unavailable("enrolment") if the station says no; what it says goes to the demo's standard error.
+The station's key is made at the first start and kept; the portal of this demo lists that key and no other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance.core.errors import Unavailable
 from appliance.demo.console import Console
 from appliance.demo.places import PORTAL_NAME, REPOSITORY, Places, Ports
 
+PAGE_HOST = "praxis-{box}.localhost"
+LAN_HOST = "praxis-{box}-lan.localhost"
 SERIAL = "DEMO-0001"
-PAGE_HOST, LAN_HOST = "praxis-{box}.localhost", "praxis-{box}-lan.localhost"
-ASK_AGAIN_S = 0.1
+ASK_AGAIN_S = 0.2
 
 
 class Sheet(msgspec.Struct):
-    """What the demo reads of the handover sheet."""
+    """What the demo reads off the handover sheet."""
 
     box: str
     claim_code: str
+    practice_url: str
+    patient_host: str
 
 
-def station_key(folder: Path) -> str:
-    """Give the public half of the station's key as the portal lists it, made at the first start."""
-    path = folder / "station.key"
-    if not path.exists():
-        command = [sys.executable, "-m", "provisioning.station", "new-key", "--key", str(path)]
-        subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)  # noqa: S603 (our own words)
-    seed = base64.b64decode(path.read_bytes())
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    return base64.urlsafe_b64encode(public).decode().rstrip("=")
+def station_key(station: Path) -> str:
+    """Give the public half of the station's key as the portal's settings spell it; made if there is none."""
+    public = station / "station.public"
+    if not public.exists():
+        (station / "station.key").unlink(missing_ok=True)  # made by a start that ended before it was written down
+        made = subprocess.run(  # noqa: S603 (our own program and folder)
+            [*_station(), "new-key", "--key", str(station / "station.key")],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise Unavailable("enrolment")
+        public.write_text(made.stdout)
+    return public.read_text().strip()
 
 
 async def enrol(places: Places, ports: Ports) -> Console:
-    """Run the station until it has enrolled the box, and give what the sheet says."""
+    """Enrol the box and give what the handover sheet says.
+
+    The command is given again until box and portal are there to answer; the caller bounds the time. What it said
+    last is in `run/station.log`.
+    """
     portal_ca = places.world / "portal/portal-ca.pem"
-    while not (portal_ca.exists() and await _answers(ports.portal) and await _answers(ports.enrol)):
-        await asyncio.sleep(ASK_AGAIN_S)
-    sheet_file = places.station / "sheet.json"
-    command = [
-        *(sys.executable, "-m", "provisioning.station", "enrol"),
-        *("--enrol", f"127.0.0.1:{ports.enrol}", "--portal", f"127.0.0.1:{ports.portal}"),
-        *("--portal-name", PORTAL_NAME, "--portal-ca", str(portal_ca), "--key", str(places.station / "station.key")),
-        *("--page-host", PAGE_HOST, "--page-port", str(ports.portal)),
-        *("--lan-host", LAN_HOST, "--lan-port", str(ports.practice)),
-        *("--serial", SERIAL, "--sheet", str(sheet_file)),
+    words = [
+        *_station(),
+        "enrol",
+        f"--enrol=127.0.0.1:{ports.enrol}",
+        f"--portal=127.0.0.1:{ports.portal}",
+        f"--portal-name={PORTAL_NAME}",
+        f"--portal-ca={portal_ca}",
+        f"--key={places.station / 'station.key'}",
+        f"--page-host={PAGE_HOST}",
+        f"--page-port={ports.portal}",
+        f"--lan-host={LAN_HOST}",
+        f"--lan-port={ports.practice}",
+        f"--serial={SERIAL}",
+        f"--sheet={places.station / 'sheet.json'}",
+        "--json",
     ]
-    station = await asyncio.create_subprocess_exec(
-        *command, cwd=REPOSITORY, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
+    while True:
+        if portal_ca.exists() and await _answers(ports.portal) and await _answers(ports.enrol):
+            with (places.run / "station.log").open("wb") as log:
+                station = await asyncio.create_subprocess_exec(
+                    *words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+                )
+            if await station.wait() == 0:
+                break
+        await asyncio.sleep(ASK_AGAIN_S)
+    return read_sheet(places, ports)
+
+
+def read_sheet(places: Places, ports: Ports) -> Console:
+    """Give what the sheet in the station's folder says; Unavailable("enrolment") if there is none."""
     try:
-        _, said = await station.communicate()
-    finally:
-        if station.returncode is None:
-            station.kill()
-            await station.wait()
-    if station.returncode:
-        sys.stderr.buffer.write(said)
-        raise Unavailable("enrolment")
-    sheet = msgspec.json.decode(sheet_file.read_bytes(), type=Sheet)
-    short = sheet.box[:8]
+        sheet = msgspec.json.decode((places.station / "sheet.json").read_bytes(), type=Sheet)
+    except (FileNotFoundError, msgspec.DecodeError) as error:
+        raise Unavailable("enrolment") from error
     return Console(
         box=sheet.box,
-        page_host=PAGE_HOST.format(box=short),
-        lan_host=LAN_HOST.format(box=short),
+        page_host=sheet.patient_host,
+        lan_host=urlsplit(sheet.practice_url).hostname or "",
         claim_code=sheet.claim_code,
+        port_base=ports.base,
     )
 
 
@@ -85,3 +107,7 @@ async def _answers(port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+def _station() -> list[str]:
+    return [sys.executable, "-m", "provisioning.station"]

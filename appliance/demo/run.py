@@ -19,12 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.core.errors import PraxisError, Refused, Unavailable
+from appliance.core.errors import PraxisError, Unavailable
 from appliance.demo import staff
 from appliance.demo.browser import Page, open_browser
 from appliance.demo.console import Progress, Ready, read_console, write_console
 from appliance.demo.container import boot, end_leftover
-from appliance.demo.enrolment import enrol, station_key
+from appliance.demo.enrolment import enrol, read_sheet, station_key
 from appliance.demo.places import PORTAL_NAME, REPOSITORY, Places, Ports
 from appliance.demo.processes import host_pids, leader
 from appliance.demo.tree import MACHINE_TARGET, binds, lay_tree
@@ -40,6 +40,8 @@ def explain(error: PraxisError, places: Places) -> str:
     sentences = {
         "running": f"A demo already runs on {places.state}; end it first, or name another --state.",
         "port_taken": f"Port {error.details.get('port')} is taken on this machine; choose another --port-base.",
+        "ports_kept": f"The box in {places.state} was enrolled with --port-base {error.details.get('base')} and "
+        "keeps it; start it with that, or name another --state.",
         "tool_missing": "systemd-nspawn, nsenter or swtpm is missing; `make setup` installs them.",
         "unreadable": "The box's processes run as users of their own and must be able to read the program: "
         f"chmod -R go+rX {REPOSITORY}",
@@ -65,6 +67,9 @@ async def run(places: Places, ports: Ports, *, as_json: bool, empty: bool) -> No
 async def _run_locked(places: Places, ports: Ports, *, as_json: bool, empty: bool) -> None:
     progress = Progress(coloured=sys.stderr.isatty())
     await end_leftover(places.run)
+    console = read_console(places.console)
+    if console is not None and console.port_base != ports.base:
+        raise Unavailable("ports_kept", base=console.port_base)
     _check_machine(ports)
     lay_tree(places, ports, [station_key(places.station)])
     name = f"praxissafe-{ports.base}"
@@ -98,10 +103,9 @@ async def _make_ready(places: Places, ports: Ports, progress: Progress, *, empty
     console = read_console(places.console)
     if not provisioned.exists():
         console = await enrol(places, ports)
-        write_console(places.console, console)
         progress.step(f"The technician has enrolled box {console.box}; the portal knows it.")
-    if console is None:
-        raise Refused("console")
+    console = console or read_sheet(places, ports)
+    write_console(places.console, console)
     practice_url = f"https://{console.lan_host}:{ports.practice}/"
     practice_ca = places.box / "practice/lan-ca.pem"
     await _until(practice_ca.exists)

@@ -79,11 +79,11 @@ async def share(browser: Browser, patient_url: str) -> tuple[str, str]:
     page = await browser.open(patient_url)
     form = page.form("documents")
     page = await browser.send(form, {"documents": form.controls["documents"]})
-    link = LINK.search(page.text)
+    link = LINK.fullmatch(page.by_id.get("link", ""))
     if link is None:
         raise Refused("practice_page")
     page = await browser.send(page.form_to("/link-printed"), {})
-    pin = PIN.search(page.by_id.get("pin", "").replace(" ", ""))
+    pin = PIN.fullmatch(page.by_id.get("pin", "").replace(" ", ""))
     if pin is None:
         raise Refused("practice_page")
     await browser.send(page.form_to("/pin-printed"), {})

@@ -15,17 +15,26 @@ from appliance.core.confine import confine_passed_sockets
 from appliance.core.service import report_ready, run
 from appliance.core.varlink import Peer, serve
 from appliance.enrol.bench_certificate import make_bench_context
-from appliance.enrol.routes import Routes
+from appliance.enrol.routes import LIMITS, Routes
 
 MAX_HANDSHAKES = 8
-CLOSE_TIMEOUT_S = 5.0
 
 
 async def main(sockets: Mapping[str, socket.socket]) -> None:
-    """Serve the technician until the box is provisioned."""
-    routes = Routes(Peer.of(VAULT, "vault"))
+    """Serve the technician until the box is provisioned; then this returns, and the process ends with 0."""
+    await serve_technician(sockets, Peer.of(VAULT, "vault"))
+
+
+async def serve_technician(sockets: Mapping[str, socket.socket], vault: Peer) -> None:
+    """Serve on sockets["lan"] (and local calls on sockets["local"], if given) until enrolment is closed.
+
+    An answer on its way is finished when this ends or is cancelled: the rest of the box starts, and stops this
+    process, at the very moment the technician is told.
+    """
+    routes = Routes(vault)
     context = make_bench_context()
-    runner = web.AppRunner(routes.application(), access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
+    context.say()
+    runner = web.AppRunner(routes.application(), **LIMITS)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 (setup() made it)
     try:
@@ -33,11 +42,12 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
             serving = [
                 group.create_task(
                     accept_connections(sockets["lan"], runner.server, lambda: context, max_connections=MAX_HANDSHAKES)
-                ),
-                group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)])),
+                )
             ]
+            if "local" in sockets:
+                serving.append(group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)])))
             report_ready()
-            await routes.finished.wait()
+            await routes.ended
             for task in serving:
                 task.cancel()
     finally:

@@ -1,7 +1,8 @@
-"""The TLS of the bench: a self-signed certificate made in memory at every start.
+"""The TLS of the bench: a self-signed certificate made in memory at every start, TLS 1.3 only.
 
-There is nobody to vouch for a box that has no identity yet. The bench is a cable between the technician's machine
-and the box; the station shows the fingerprint and pins it for the whole run (docs/formats/enrolment.md).
+There is nobody to vouch for a box that has no identity yet: what counts is the fingerprint, which the journal says
+and the station pins (docs/formats/enrolment.md). So the certificate's dates mean nothing, and a box whose clock is
+wrong can be enrolled.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import datetime
 import os
 import ssl
-import tempfile
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,14 +17,27 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from appliance.core.journal import say
+
 NAME = "praxissafe-bench.invalid"
-VALID_DAYS = 2
+NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+NOT_AFTER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)  # "no end", RFC 5280 4.1.2.5
 
 
-def make_bench_context() -> ssl.SSLContext:
-    """Give a server context, TLS 1.3 only; the key is in memory (the file it passes through has no name)."""
+class BenchContext(ssl.SSLContext):
+    """A server context that knows the fingerprint of the certificate it shows."""
+
+    certificate_sha256: bytes
+
+    def say(self) -> None:
+        """Write the fingerprint to the journal: two halves of 32 digits, each behind an x."""
+        digits = self.certificate_sha256.hex()
+        say("bench_certificate", priority="notice", first=f"x{digits[:32]}", last=f"x{digits[32:]}")
+
+
+def make_bench_context() -> BenchContext:
+    """Make key and certificate, and give the context; neither is ever in a file system."""
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     certificate = (
         x509.CertificateBuilder()
@@ -33,20 +45,18 @@ def make_bench_context() -> ssl.SSLContext:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
+        .not_valid_before(NOT_BEFORE)
+        .not_valid_after(NOT_AFTER)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
         .sign(key, SHA256())
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = BenchContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # load_cert_chain takes file names only; PrivateTmp is a tmpfs of this process, and the file is gone at once.
-    descriptor, path = tempfile.mkstemp()
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            file.write(certificate.public_bytes(Encoding.PEM))
-        context.load_cert_chain(path)
-    finally:
-        Path(path).unlink()
+    context.certificate_sha256 = certificate.fingerprint(SHA256())
+    # load_cert_chain takes a file name and nothing else: a file that is in memory only, memfd_create(2).
+    with os.fdopen(os.memfd_create("bench", os.MFD_CLOEXEC), "wb") as file:
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.write(certificate.public_bytes(Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
     return context

@@ -1,54 +1,87 @@
 """What the technician's station may ask: state, keys, finish. Everything else gets one constant answer.
 
-The Host header is not checked: a box without an identity has no name yet, and vault makes keys only once. Layouts:
-docs/formats/enrolment.md.
+Rules it keeps: bodies are capped, timed and decoded strictly; a failure is {family, code} and nothing else;
+finishing needs the ticket of the last `POST /enrol`, so nobody slips another order in between; enrolment that is
+closed ends the process, and so does a bug. Layouts: docs/formats/enrolment.md.
+
+The Host header is not checked, on purpose. A list of allowed names defends against a web page that rebinds its own
+name to this address; here there is no name to list yet (the technician types whatever address the bench gave the
+box), and a browser does not get as far as HTTP, because none trusts this certificate. In case a person made one
+trust it, a body must be declared as JSON, which no page may send to a stranger unasked (Fetch, CORS-safelisted).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import hmac
+import logging
+import re
+import secrets
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from appliance.contracts.values import HostName
 from appliance.contracts.vault import Describe, FinishProvisioning, Provision
 from appliance.core.errors import Invalid, NotFound, PraxisError, Refused, Unavailable
 from appliance.core.journal import say
 from appliance.core.varlink import Peer
 
 MAX_BODY_BYTES = 32 * 1024
+BODY_TIMEOUT_S = 10.0
 #: Making a device key takes a discrete TPM some seconds.
 PROVISION_TIMEOUT_S = 120.0
 STATUSES: dict[type[PraxisError], int] = {Refused: 403, Invalid: 400, Unavailable: 503, NotFound: 404}
 
+#: The library's messages quote what a stranger sent; they go nowhere (docs/threats.md, A27).
+_silent = logging.Logger("silent")
+_silent.addHandler(logging.NullHandler())
 
-class Order(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /enrol: where the box will be reached, and its portal."""
+#: How the application is to be run. An answer on its way gets `shutdown_timeout` seconds.
+LIMITS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "logger": _silent,
+    "keepalive_timeout": 30.0,
+    "shutdown_timeout": 10.0,
+}
 
-    page_host: str
-    page_port: int
-    lan_host: str
-    lan_port: int
-    portal_address: str
-    portal_name: HostName
-    portal_ca: Annotated[str, msgspec.Meta(max_length=16384)]
+
+class NewBoxAnswer(msgspec.Struct):
+    """The answer to POST /enrol: vault's, and the ticket to finish with."""
+
+    box: str
+    device_key: bytes  # as base64
+    claim_code: str
     serial: str
+    ticket: str
+
+
+class Finish(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /finish."""
+
+    ticket: str
+
+
+Body = TypeVar("Body", Provision, Finish)
 
 
 class Routes:
-    """Answers the station; `finished` is set when enrolment is closed and that answer has been sent."""
+    """Answers the station.
+
+    `ended` is done when enrolment is closed and that answer has been sent; it fails with a bug.
+    """
 
     def __init__(self, vault: Peer) -> None:
         self._vault = vault
-        self.finished = asyncio.Event()
+        self._ticket = ""
+        self._turn = asyncio.Lock()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def application(self) -> web.Application:
-        """Give the application; the caller runs it under the bench's TLS."""
+        """Give the application; the caller runs it under the bench's TLS, with LIMITS."""
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._guard])
+        application.on_response_prepare.append(_say_little)
         application.router.add_get("/state", self._answer_state, allow_head=False)
         application.router.add_post("/enrol", self._answer_enrol)
         application.router.add_post("/finish", self._answer_finish)
@@ -60,33 +93,32 @@ class Routes:
         except Unavailable as error:
             if error.code != "unprovisioned":
                 raise
-            return web.json_response({"keys": False, "box": ""})
-        return web.json_response({"keys": True, "box": box.box})
+            return web.json_response({"state": "new"})
+        return web.json_response({"state": "finished" if box.provisioned else "enrolled"})
 
     async def _answer_enrol(self, request: web.Request) -> web.StreamResponse:
-        try:
-            order = msgspec.json.decode(await request.read(), type=Order)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Invalid("order") from error
-        made = await self._vault.ask(Provision(**msgspec.structs.asdict(order)), timeout_s=PROVISION_TIMEOUT_S)
+        order = await _body(request, Provision)
+        async with self._turn:
+            self._ticket = ""
+            made = await self._vault.ask(order, timeout_s=PROVISION_TIMEOUT_S)
+            self._ticket = secrets.token_urlsafe(16)
         say("keys_made", priority="notice")
-        answer = {
-            "box": made.box,
-            "device_key": base64.b64encode(made.device_key).decode(),
-            "claim_code": made.claim_code,
-            "serial": made.serial,
-        }
-        return web.json_response(answer)
+        answer = NewBoxAnswer(made.box, made.device_key, made.claim_code, made.serial, self._ticket)
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
     async def _answer_finish(self, request: web.Request) -> web.StreamResponse:
-        await self._vault.ask(FinishProvisioning())
+        body = await _body(request, Finish)
+        async with self._turn:
+            if not self._ticket or not hmac.compare_digest(body.ticket.encode(), self._ticket.encode()):
+                raise Refused("ticket")
+            await self._vault.ask(FinishProvisioning())
         say("enrolment_closed", priority="notice")
         answer = web.json_response({"finished": True}, headers={"Connection": "close"})
         try:
             await answer.prepare(request)
             await answer.write_eof()
         finally:
-            self.finished.set()
+            self._end(None)
         return answer
 
     @web.middleware
@@ -96,7 +128,40 @@ class Routes:
         try:
             return await handler(request)
         except PraxisError as error:
-            body = {"family": error.family, "code": error.code}
-            return web.json_response(body, status=STATUSES.get(type(error), 500))
+            return _failure(error)
         except web.HTTPException:
-            return web.json_response({"family": "NotFound", "code": "page"}, status=404)
+            return _failure(NotFound("page"))
+        except ConnectionError:  # the station is gone; there is nobody to tell
+            raise
+        except Exception as error:
+            self._end(error)
+            raise
+
+    def _end(self, bug: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None) if bug is None else self.ended.set_exception(bug)
+
+
+async def _body(request: web.Request, kind: type[Body]) -> Body:
+    """Read and decode; Invalid with the name of the field that is wrong, or "order"."""
+    if request.content_type != "application/json":
+        raise Invalid("content_type")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            raw = await request.read()
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        field = re.search(r" - at `\$\.(\w+)`\Z", str(error))
+        raise Invalid(field[1] if field and field[1] in kind.__struct_fields__ else "order") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, web.HTTPRequestEntityTooLarge, TimeoutError) as error:
+        raise Invalid("order") from error
+
+
+def _failure(error: PraxisError) -> web.Response:
+    body = {"family": error.family, "code": error.code}
+    return web.json_response(body, status=STATUSES.get(type(error), 500))
+
+
+async def _say_little(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "praxissafe-enrol"
+    response.headers["Cache-Control"] = "no-store"

@@ -14,7 +14,7 @@ from appliance.core.confine import confine_passed_sockets
 from appliance.core.service import report_ready, run
 from appliance.core.settings import read_settings
 from appliance.core.varlink import serve
-from appliance.practice.connections import Connections
+from appliance.practice.connections import Connections, silence_libraries
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
 from appliance.practice.lan_certificate import keep_certificate
@@ -29,8 +29,9 @@ HANDSHAKES = 64
 
 async def main(sockets: Mapping[str, socket.socket]) -> None:
     """Serve staff on the practice network."""
+    silence_libraries()
     settings = read_settings(PracticeSettings, "practice")
-    peers = Peers(patience_s=settings.peer_patience_s)
+    peers = Peers()
     box = await peers.describe_box(settings.peer_patience_s)
     certificate = keep_certificate(settings.state, box.lan_host, datetime.datetime.now(datetime.UTC))
     pages, links = Pages(box), PendingLinks()
@@ -46,7 +47,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         )
         group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)]))
         group.create_task(fails_with(guard.bug))
-        group.create_task(peers.watch())
+        group.create_task(peers.watch(settings.peer_patience_s))
         report_ready()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -29,6 +30,15 @@ _open = gauge("staff_connections_open", "Connections on the practice network tha
 
 _silent = logging.Logger("silent")
 _silent.addHandler(logging.NullHandler())
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' own words out of the journal for this process: warnings and log lines quote file names.
+
+    What practice has to say it says by `journal.say`, in codes and numbers.
+    """
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
 
 
 class StaffProtocol(RequestHandler):

@@ -180,14 +180,17 @@ def check_csrf(visit: Visit, token: str) -> None:
 
 async def read_form(request: web.Request) -> MultiDict[str]:
     """Read a small form (application/x-www-form-urlencoded), within its cap; Invalid("form")."""
-    if request.content_type != "application/x-www-form-urlencoded":
+    if request.content_type != "application/x-www-form-urlencoded" or (request.charset or "utf-8").lower() != "utf-8":
         raise Invalid("form")
     try:
         async with asyncio.timeout(FORM_TIMEOUT_S):
             sent = await request.post()
     except (web.HTTPException, ValueError, LookupError, TimeoutError) as error:
         raise Invalid("form") from error
-    return MultiDict((name, value) for name, value in sent.items() if isinstance(value, str))
+    fields = [(name, value) for name, value in sent.items() if isinstance(value, str)]
+    if any("\ud800" <= letter <= "\udfff" for _, value in fields for letter in value):
+        raise Invalid("characters")
+    return MultiDict(fields)
 
 
 async def add_headers(_: web.Request, answer: web.StreamResponse) -> None:

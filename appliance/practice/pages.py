@@ -84,7 +84,10 @@ class Pages:
             done=done_text(visit),
             **values,
         )
-        answer = web.Response(text=text, content_type="text/html", status=status_of(error) if error else status)
+        # What was typed may hold half a character (from an address), which has no encoding.
+        body = text.encode("utf-8", "replace")
+        answer = web.Response(body=body, content_type="text/html", charset="utf-8")
+        answer.set_status(status_of(error) if error else status)
         answer.headers["Content-Language"] = visit.texts.language
         answer.headers["Vary"] = "Accept-Language, Cookie"
         if error is not None and error.code in AWAY and visit.request.method == "GET":

@@ -20,6 +20,7 @@ _STATUS = {
     "token": 401,
     "header_missing": 400,
     "header_encoding": 400,
+    "characters": 400,
     "idempotency_key_missing": 400,
     "idempotency_key": 409,
     "idempotency_key_two": 400,

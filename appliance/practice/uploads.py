@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http import HttpProcessingError
 
 from appliance.contracts.records import AddDocument, AddedDocument
 from appliance.contracts.values import MAX_DOCUMENT_BYTES
@@ -29,6 +30,8 @@ MAX_SMALL_PARTS = 8
 MAX_SMALL_PART_BYTES = 4096
 #: All files of one form together.
 MAX_FORM_BYTES = 2 * 1024 * 1024 * 1024
+#: What aiohttp's multipart parser raises for bad bytes; it has no failure of its own.
+PARSER_FAILURES = (ValueError, AssertionError, RuntimeError, LookupError, web.HTTPException, HttpProcessingError)
 #: After these nothing more of the form is read.
 BROKEN_FORM = frozenset({"form", "upload_size"})
 #: records may have much to sync at the end of a large document.
@@ -204,7 +207,7 @@ class _Parts:
     async def _step(self, step: Awaitable[_Step]) -> _Step:
         try:
             return await within(self._stall_timeout_s, step)
-        except (ValueError, AssertionError, RuntimeError, LookupError, web.HTTPException) as error:
+        except PARSER_FAILURES as error:
             raise Invalid("form") from error
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import islice
+from weakref import WeakValueDictionary
 
 from appliance.contracts.records import (
     AddDocument,
@@ -49,6 +51,7 @@ class DocumentAnswers:
         self._archive = archive
         self._intakes = asyncio.Semaphore(MAX_INTAKES_AT_ONCE)
         self._reads = asyncio.Semaphore(MAX_READS_AT_ONCE)
+        self._keys_in_use: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def table(self) -> Answers:
         """Give the verbs with their answers."""
@@ -75,7 +78,7 @@ class DocumentAnswers:
             added_at=archive.now,
             added_by=session.name,
         )
-        async with self._intakes:
+        async with self._one_by_one(session, call.idempotency_key), self._intakes:
             repeated = await self._receive_again(call, session, stream)
             added = repeated or await self._receive(call, session, description, stream)
         _documents.add("repeated" if added.repeated else "added")
@@ -118,6 +121,12 @@ class DocumentAnswers:
             await archive.database.forget()
         _documents.add("erased")
         return Done()
+
+    def _one_by_one(self, session: Session, key: str) -> AbstractAsyncContextManager[object]:
+        """Two intakes under one key wait for each other, so that the second one finds the first one's document."""
+        if not key:
+            return nullcontext()
+        return self._keys_in_use.setdefault((session.principal, key), asyncio.Lock())
 
     async def _patient(self, call: AddDocument, session: Session) -> str:
         """Give whose document it is: staff name the patient, a device describes the person."""
@@ -189,8 +198,6 @@ class DocumentAnswers:
         document, patient = sealed.description.document, sealed.description.patient
 
         def add(rows: Rows) -> None:
-            if key and documents.came_before(rows, session.principal, key):
-                raise Invalid("idempotency_key")  # the same key twice at once: the second one asks again
             documents.add(rows, sealed)
             if key:
                 documents.keep_key(rows, session.principal, key, document, content_sha256)

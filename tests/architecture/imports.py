@@ -23,7 +23,6 @@ DOORS = {
     "tpm2_pytss": ("appliance/vault/tpm",),
     "systemd": ("appliance/core/",),
     "prometheus_client": ("appliance/core/metrics.py",),
-    "pyseccomp": ("appliance/core/confine.py",),
     "ctypes": ("appliance/core/confine",),
     "nacl": (
         "appliance/vault/passwords.py",

@@ -30,6 +30,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--lang=de",
 ]
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
@@ -59,7 +60,7 @@ async def opened_chromium(box: DemoBox) -> AsyncIterator[Browser]:
         trust(Path(home), [box.practice_ca, box.portal_ca])
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
-                executable_path=CHROMIUM, args=ARGUMENTS, env={**os.environ, "HOME": home}, downloads_path=home
+                executable_path=CHROMIUM, args=ARGUMENTS, env={**os.environ, "HOME": home, "LANGUAGE": "de"}, downloads_path=home
             )
             try:
                 yield browser

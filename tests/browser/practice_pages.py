@@ -5,15 +5,19 @@ Controls are found by name, id and address, never by their words, so that the wo
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from PIL import Image
 from playwright.async_api import Page, expect
 
-LINK_WORDS = ("#link", ".qr")
+SHOWN_TIMEOUT_S = 20
+#: Letters are painted with soft edges; an empty page or frame has a few shades.
+PAINTED_SHADES = 40
 
 #: Asks as the page itself would, with its cookies and under its policy.
 FETCH = """
@@ -105,6 +109,18 @@ class PracticePages:
         download = await saving.value
         return download.suggested_filename, Path(await download.path()).read_bytes()
 
+    async def expect_tab(self, address: str, media_type: str) -> None:
+        """Press a link that opens a tab of its own, and wait until that shows something of this type."""
+        async with self.page.context.expect_page() as opening:
+            await self.page.locator(f"a[href='{address}']").click()
+        tab = await opening.value
+        await tab.wait_for_load_state()
+        assert await tab.evaluate("document.contentType") == media_type
+        async with asyncio.timeout(SHOWN_TIMEOUT_S):
+            while shades(await tab.screenshot()) < PAINTED_SHADES:
+                await asyncio.sleep(0.2)  # the browser's own PDF viewer says nothing when it is done
+        await tab.close()
+
     async def make_share(self, documents: Sequence[str], valid_days: str | None = None) -> str:
         """Tick documents of the open patient's page, make the share, and give its path."""
         for document in documents:
@@ -138,5 +154,6 @@ class PracticePages:
         await self.page.wait_for_url("**/shares?done=*")
 
 
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def shades(screenshot: bytes) -> int:
+    """Give how many shades of grey a picture has."""
+    return len(Image.open(io.BytesIO(screenshot)).convert("L").getcolors() or [])

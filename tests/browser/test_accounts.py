@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
-from urllib.parse import urljoin
-
-import aiohttp
 import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.chromium import PHONE, visitor
 from tests.browser.practice_pages import PracticePages
+from tests.browser.practice_software import put_document
 from tests.simulators.demo_box import DemoBox
-from tests.simulators.patient import Loopback
 
 pytestmark = [pytest.mark.box, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -82,8 +78,9 @@ async def test_practice_software_puts_documents_with_its_token_until_it_is_revok
 
     patient = await reception.create_patient("Schnittstelle", "Ada", "10.12.1965", "S-1")
     content = b"Laborwerte\n" * 1000
-    assert await put(box, token, "first", content) == 201
-    assert await put(box, token, "first", content) == 200, "sent again, stored once"
+    person = ("Schnittstelle", "Ada", "1965-12-10", "S-1")
+    assert await put_document(box, token, content, person, key="first") == 201
+    assert await put_document(box, token, content, person, key="first") == 200, "sent again, stored once"
     await reception.open(patient)
     documents = await reception.documents()
     assert list(documents) == ["Großes Blutbild"]
@@ -95,29 +92,7 @@ async def test_practice_software_puts_documents_with_its_token_until_it_is_revok
     await reception.send("/revoke")
     await reception.page.wait_for_url("**/devices?done=*")
     await expect(row).to_have_count(0)
-    assert await put(box, token, "second", content) in {401, 403}
-
-
-async def put(box: DemoBox, token: str, key: str, content: bytes) -> int:
-    """Store a document as practice software does, and give the status."""
-    headers = {
-        "Authorization": f"Bearer {token}",
-        "Content-Type": "text/plain",
-        "Idempotency-Key": key,
-        "Praxis-Kind": "lab",
-        "Praxis-Name": "blutbild.txt",
-        "Praxis-Title": "UTF-8''Gro%C3%9Fes%20Blutbild",
-        "Praxis-Patient-Family-Name": "Schnittstelle",
-        "Praxis-Patient-Given-Name": "Ada",
-        "Praxis-Patient-Birth-Date": "1965-12-10",
-        "Praxis-Patient-Number": "S-1",
-    }
-    trust = ssl.create_default_context(cafile=str(box.practice_ca))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, resolver=Loopback())) as client:
-        async with client.put(
-            urljoin(box.practice_url, "/intake/v1/documents"), data=content, headers=headers
-        ) as answer:
-            return answer.status
+    assert await put_document(box, token, content, person, key="second") in {401, 403}
 
 
 async def test_staff_may_work_in_english_and_the_browser_remembers(reception: PracticePages) -> None:

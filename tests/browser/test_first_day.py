@@ -14,6 +14,7 @@ from tests.simulators.demo_box import running_box
 pytestmark = [pytest.mark.box, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PRACTICE = {"practice_name": "Praxis am Lindenplatz", "telephone": "030 5550 1234"}
+MEDIA_TYPES = {".pdf": "application/pdf", ".txt": "text/plain", ".jpg": "image/jpeg", ".png": "image/png"}
 PASSWORD = "ein kurzer Satz merkt sich"
 
 
@@ -60,18 +61,8 @@ async def keep_documents(pages: PracticePages, files: dict[str, Path]) -> None:
         document = documents[f"Blatt {kind}"]
         assert await pages.download(document) == (file.name, file.read_bytes())
         assert await pages.fetch(f"/documents/{document}/open") == file.read_bytes()
-    await open_each_in_a_tab(pages, documents)
+        await pages.expect_tab(f"/documents/{document}/open", MEDIA_TYPES[file.suffix])
     await correct(pages, patient)
-
-
-async def open_each_in_a_tab(pages: PracticePages, documents: dict[str, str]) -> None:
-    for document in documents.values():
-        async with pages.page.context.expect_page() as opening:
-            await pages.page.locator(f"a[href='/documents/{document}/open']").click()
-        tab = await opening.value
-        await tab.wait_for_load_state()
-        assert await tab.locator("img, pre, embed, iframe").count() == 1
-        await tab.close()
 
 
 async def correct(pages: PracticePages, patient: str) -> None:

@@ -53,7 +53,7 @@ async def test_link_and_pin_are_each_shown_until_printed_and_never_together(
     await reception.open(f"{share}/pin")
     assert reception.path == f"{share}/link", "no PIN while the link waits"
     link_sheets = [await reception.fetch(f"{share}/link-sheet.pdf?language={language}") for language in ("de", "en")]
-    await expect_sheet_opens_in_a_tab(reception, "link-sheet.pdf")
+    await reception.expect_tab(f"{share}/link-sheet.pdf?language=de", "application/pdf")
     pages_with_link = await page.content()
 
     await reception.confirm_printed()
@@ -71,7 +71,7 @@ async def test_link_and_pin_are_each_shown_until_printed_and_never_together(
 
     await reception.open(f"{share}/pin")
     pin_slips = [await reception.fetch(f"{share}/pin-slip.pdf?language={language}") for language in ("de", "en")]
-    await expect_sheet_opens_in_a_tab(reception, "pin-slip.pdf")
+    await reception.expect_tab(f"{share}/pin-slip.pdf?language=de", "application/pdf")
     await reception.confirm_printed()
     await page.wait_for_url(f"**{patient}?done=*")
     await expect_no_trace(reception, pin)
@@ -90,15 +90,6 @@ async def test_link_and_pin_are_each_shown_until_printed_and_never_together(
         assert pin in words_of(slip)
         assert link.partition("#")[2] not in words_of(slip)
         assert link.partition("#")[2].encode() not in slip
-
-
-async def expect_sheet_opens_in_a_tab(pages: PracticePages, name: str) -> None:
-    async with pages.page.context.expect_page() as opening:
-        await pages.page.locator(f"a[href*='{name}']").first.click()
-    tab = await opening.value
-    await tab.wait_for_load_state()
-    assert await tab.locator("embed, iframe").count() == 1
-    await tab.close()
 
 
 async def test_the_holder_reads_and_saves_every_document_byte_for_byte_and_nothing_stays(

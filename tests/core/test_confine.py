@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import ctypes
 import errno
@@ -11,7 +10,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ BY_CONNECT = {"reconnect", "shut_down_and_reconnect", "connect_with_fast_open"}
 MODES = pytest.mark.parametrize("mode", ["free", "confined"])
 
 Passed = tuple[socket.socket, bool]
+Attempt = Callable[..., "Child"]
 
 
 @pytest.fixture(params=["connected", "listening", "listening_on_both_families", "received_later"])
@@ -52,30 +53,52 @@ def elsewhere() -> Iterator[socket.socket]:
         yield listener
 
 
-@contextlib.contextmanager
-def attempt(act: str, mode: str, passed: Passed, port: int = 0) -> Iterator[subprocess.Popen[str]]:
-    sock, later = passed
+@dataclass
+class Child:
+    """A child process at its act, and the socket it talks on."""
+
+    talk: socket.socket
+
+    def line(self) -> str:
+        with self.talk.makefile("r") as said:
+            return said.readline()
+
+    def end(self) -> str:
+        """Let it end, and give all that it said."""
+        self.talk.shutdown(socket.SHUT_WR)
+        with self.talk.makefile("r") as said:
+            return said.read()
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[socket.socket]:
+    """Give the socket that starts child processes: their parent is single-threaded, and started once."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, PROGRAM, str(theirs.fileno())]
+    with ours, subprocess.Popen(command, pass_fds=[theirs.fileno()], env={"PYTHONPATH": str(ROOT)}):
+        theirs.close()
+        yield ours
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def attempt(children: socket.socket) -> Iterator[Attempt]:
     with contextlib.ExitStack() as stack:
-        if later:
+
+        def start(act: str, mode: str, passed: Passed, port: int = 0) -> Child:
+            sock, later = passed
             ours, theirs = map(stack.enter_context, socket.socketpair())
-            ours.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sock.fileno()]))])
-            sock = theirs
-        yield stack.enter_context(
-            subprocess.Popen(
-                [sys.executable, PROGRAM, act, mode, str(sock.fileno()), str(port)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                pass_fds=[sock.fileno()],
-                env={"PYTHONPATH": str(ROOT)},
-            )
-        )
+            ours.settimeout(20)
+            if later:
+                sender, carrier = map(stack.enter_context, socket.socketpair())
+                socket.send_fds(sender, [b"\0"], [sock.fileno()])
+                sock = carrier
+            order = json.dumps([act, mode, port]).encode()
+            socket.send_fds(children, [order], [theirs.fileno(), sock.fileno()])
+            theirs.close()
+            return Child(ours)
 
-
-def outcome(act: str, mode: str, passed: Passed, port: int = 0) -> str:
-    with attempt(act, mode, passed, port) as child:
-        said, _ = child.communicate(timeout=20)
-        return said
+        yield start
 
 
 def arrived(listener: socket.socket) -> bool:
@@ -90,11 +113,11 @@ def arrived(listener: socket.socket) -> bool:
 @MODES
 @pytest.mark.parametrize("act", OUT)
 def test_a_passed_socket_leads_out_free_and_nowhere_confined(
-    passed: Passed, elsewhere: socket.socket, act: str, mode: str
+    attempt: Attempt, passed: Passed, elsewhere: socket.socket, act: str, mode: str
 ) -> None:
     if mode == "confined" and act in BY_CONNECT and LANDLOCK_ABI < LANDLOCK_ABI_TCP:
         pytest.skip("this kernel's Landlock knows no TCP: connect stays open, and the process says so")
-    said = outcome(act, mode, passed, elsewhere.getsockname()[1])
+    said = attempt(act, mode, passed, elsewhere.getsockname()[1]).end()
     if mode == "confined":
         assert said in DENIED
     else:
@@ -104,21 +127,21 @@ def test_a_passed_socket_leads_out_free_and_nowhere_confined(
 
 @MODES
 @pytest.mark.parametrize("act", ["listen", "bind_and_listen", "share_a_port"])
-def test_a_passed_socket_opens_a_new_door_free_and_none_confined(passed: Passed, act: str, mode: str) -> None:
-    with attempt(act, mode, passed) as child:
-        assert child.stdout is not None
-        said = child.stdout.readline()
-        if mode == "confined":
-            assert said in DENIED
-        else:
-            socket.create_connection((LOOPBACK, int(said)), timeout=5).close()
+def test_a_passed_socket_opens_a_new_door_free_and_none_confined(
+    attempt: Attempt, passed: Passed, act: str, mode: str
+) -> None:
+    said = attempt(act, mode, passed).line()
+    if mode == "confined":
+        assert said in DENIED
+    else:
+        socket.create_connection((LOOPBACK, int(said)), timeout=5).close()
 
 
 @pytest.mark.parametrize("act", [*OPTIONS, "ask_interfaces", "io_uring"])
-def test_a_confined_process_may_not(elsewhere: socket.socket, act: str) -> None:
-    assert outcome(act, "confined", (elsewhere, False)) == f"errno {errno.EPERM}\n"
+def test_a_confined_process_may_not(attempt: Attempt, elsewhere: socket.socket, act: str) -> None:
+    assert attempt(act, "confined", (elsewhere, False)).end() == f"errno {errno.EPERM}\n"
     if act != "repair":  # needs a right besides
-        assert outcome(act, "free", (elsewhere, False)) != f"errno {errno.EPERM}\n"
+        assert attempt(act, "free", (elsewhere, False)).end() != f"errno {errno.EPERM}\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own and packet(7) need root")
@@ -129,32 +152,31 @@ def test_the_packets_of_a_connection_cannot_be_led_to_another_address(mode: str,
     assert json.loads(done.stdout) == destinations, done.stderr
 
 
-def test_a_confined_process_accepts_on_the_passed_listener(elsewhere: socket.socket) -> None:
-    with (
-        attempt("accept_and_answer", "confined", (elsewhere, False)) as child,
-        socket.create_connection(elsewhere.getsockname(), timeout=20) as client,
-    ):
+def test_a_confined_process_accepts_on_the_passed_listener(attempt: Attempt, elsewhere: socket.socket) -> None:
+    child = attempt("accept_and_answer", "confined", (elsewhere, False))
+    with socket.create_connection(elsewhere.getsockname(), timeout=20) as client:
         client.sendall(CANARY)
         assert client.recv(64) == CANARY
-        assert child.communicate(timeout=20)[0] == "done\n"
+    assert child.end() == "done\n"
 
 
-def test_a_confined_process_makes_local_calls(elsewhere: socket.socket, tmp_path: Path) -> None:
+def test_a_confined_process_makes_local_calls(attempt: Attempt, elsewhere: socket.socket, tmp_path: Path) -> None:
     path = str(tmp_path / "peer.sock")
-    with socket.socket(socket.AF_UNIX) as peer, attempt("call_locally", "confined", (elsewhere, False)) as child:
+    with socket.socket(socket.AF_UNIX) as peer:
         peer.bind(path)
         peer.listen()
         peer.settimeout(20)
+        child = attempt("call_locally", "confined", (elsewhere, False))
         with socket.create_connection(elsewhere.getsockname(), timeout=20) as client:
             client.sendall(path.encode())
             with peer.accept()[0] as local:
                 local.sendall(CANARY)
             assert client.recv(64) == CANARY
-        assert child.communicate(timeout=20)[0] == "done\n"
+        assert child.end() == "done\n"
 
 
-def test_the_report_is_what_the_kernel_has(elsewhere: socket.socket) -> None:
-    said = outcome("say_confinement", "free", (elsewhere, False))
+def test_the_report_is_what_the_kernel_has(attempt: Attempt, elsewhere: socket.socket) -> None:
+    said = attempt("say_confinement", "free", (elsewhere, False)).end()
     assert said.splitlines()[0] == f"{LANDLOCK_ABI} {LANDLOCK_ABI >= LANDLOCK_ABI_TCP}"
 
 
@@ -167,6 +189,6 @@ def test_the_report_is_what_the_kernel_has(elsewhere: socket.socket) -> None:
         (socket.AF_NETLINK, socket.SOCK_RAW, 0),
     ],
 )
-def test_a_passed_socket_that_could_not_be_held_is_refused(kind: tuple[int, int, int]) -> None:
+def test_a_passed_socket_that_could_not_be_held_is_refused(attempt: Attempt, kind: tuple[int, int, int]) -> None:
     with socket.socket(*kind) as sock:
-        assert outcome("say_confinement", "free", (sock, False)).splitlines()[0] == "passed_socket"
+        assert attempt("say_confinement", "free", (sock, False)).line() == "passed_socket\n"

@@ -1,17 +1,19 @@
 """The ways out of a passed socket, as a program: it gets a socket as a process of the box does, and tries one act.
 
-`python ways_out.py ACT free|confined DESCRIPTOR PORT` says "done" or the number of the error. PORT on the loopback is
-the listener the act tries to reach: what arrives there, and nothing else, counts as getting out. A DESCRIPTOR that is a
-Unix socket brings the socket to try by SCM_RIGHTS, when the filters stand already. Standard library only, to start fast.
+Run with the number of a Unix socket, it waits there for orders and forks for each (`Order` in test_confine.py): an act,
+free or confined, a port, and two descriptors: what to talk on ("done", or the number of the error) and the socket to
+try. The
+port on the loopback is the listener the act tries to reach: what arrives there, and nothing else, counts as getting out.
+If the socket to try is a Unix socket, the real one comes over it by SCM_RIGHTS, when the filters stand already.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -297,14 +299,13 @@ def watch_a_connection_led_astray(mode: str) -> None:
     print(json.dumps(sorted(destinations)))
 
 
-def main(act: str, mode: str, descriptor: int, port: int) -> None:
-    carrier = socket.socket(fileno=descriptor)
+def attempt(act: str, mode: str, carrier: socket.socket, port: int) -> None:
     if mode == "confined":
         confine_passed_sockets()
     sock = carrier
     if carrier.family == socket.AF_UNIX:
-        _, ancillary, _, _ = carrier.recvmsg(1, 64)
-        sock = socket.socket(fileno=array.array("i", ancillary[0][2])[0])
+        _, (descriptor,), _, _ = socket.recv_fds(carrier, 1, 1)
+        sock = socket.socket(fileno=descriptor)
     sock.setblocking(True)
     try:
         if act in OUT:
@@ -319,8 +320,27 @@ def main(act: str, mode: str, descriptor: int, port: int) -> None:
         print("done")
 
 
+def main(control: socket.socket) -> None:
+    while True:
+        raw, descriptors, _, _ = socket.recv_fds(control, 200, 2)
+        if not raw:
+            return
+        if os.fork() == 0:
+            control.close()
+            act, mode, port = json.loads(raw)
+            talk, passed = descriptors
+            os.dup2(talk, 0)
+            os.dup2(talk, 1)
+            os.close(talk)
+            attempt(act, mode, socket.socket(fileno=passed), port)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "watch_a_connection_led_astray":
         watch_a_connection_led_astray(sys.argv[2])
     else:
-        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        main(socket.socket(fileno=int(sys.argv[1])))

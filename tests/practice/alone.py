@@ -14,10 +14,12 @@ from pathlib import Path
 import uvloop
 
 from appliance.core.confine import confine_passed_sockets
+from appliance.practice.connections import silence_libraries
 from tests.practice.bench import served_practice
 
 
 async def main(folder: Path, descriptor: int) -> None:
+    silence_libraries()
     with socket.socket(fileno=descriptor) as listener:
         async with served_practice(folder, listener, time.time) as (_, guard):
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -25,6 +25,7 @@ from typing import Any
 
 import aiohttp
 from msgspec.structs import replace
+from yarl import URL
 
 from appliance.contracts.audit import AUDIT
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
@@ -104,7 +105,9 @@ class Browser:
         self.csrf = ""
 
     async def ask(self, method: str, path: str, *, follow: bool = True, **more: Any) -> Answer:
-        async with self._client.request(method, self.origin + path, allow_redirects=follow, **more) as answer:
+        async with self._client.request(
+            method, URL(self.origin + path, encoded=True), allow_redirects=follow, **more
+        ) as answer:
             got = Answer(answer.status, await answer.read(), answer.headers, str(answer.url))
         self.bench.answers.append(got)
         if got.headers.get("Content-Type", "").startswith("text/html") and got.csrf:
@@ -121,7 +124,7 @@ class Browser:
         return await self.ask("POST", path, data=aiohttp.FormData(data), headers=sent, **more)
 
     async def upload(self, patient: str, *files: tuple[str, bytes], kind: str = "finding", **more: Any) -> Answer:
-        form = aiohttp.FormData(default_to_multipart=True)
+        form = aiohttp.FormData(default_to_multipart=True, quote_fields=False)
         form.add_field("csrf", self.csrf)
         form.add_field("kind", kind)
         form.add_field("title", more.pop("title", ""))
@@ -181,8 +184,6 @@ class Browser:
         return {cookie.key: cookie for cookie in self._client.cookie_jar}
 
     def set_cookie(self, name: str, value: str) -> None:
-        from yarl import URL
-
         self._client.cookie_jar.update_cookies({name: value}, URL(self.origin))
 
     async def close(self) -> None:
@@ -272,7 +273,7 @@ async def served_practice(
 ) -> AsyncIterator[tuple[Desk, Guard]]:
     """Serve practice alone on `listener`; its peers' sockets are in `<folder>/run`."""
     chosen = PracticeSettings(state=folder / "practice", **settings)
-    peers = Peers(patience_s=chosen.peer_patience_s, folder=folder / "run")
+    peers = Peers(folder=folder / "run")
     box = await peers.describe_box(5)
     now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
     certificate = keep_certificate(chosen.state, box.lan_host, now)

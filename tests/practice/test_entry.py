@@ -113,7 +113,9 @@ async def test_password_change_ends_other_sessions(bench):
 async def test_language_is_the_browsers_until_chosen(bench):
     browser = await bench.browser()
     assert 'lang="de"' in (await browser.open("/claim")).text
-    assert 'lang="en"' in (await browser.open("/claim", headers={"Accept-Language": "fr, en-GB;q=0.8, de;q=0.7"})).text
+    assert (
+        'lang="en"' in (await browser.open("/claim", headers={"Accept-Language": "fr, en-GB;q=0.8, de;q=0.7"})).text
+    )
     answer = await browser.open("/language/en?next=/claim")
     assert answer.url.endswith("/claim")
     assert 'lang="en"' in (await browser.open("/claim", headers={"Accept-Language": "de"})).text

@@ -4,11 +4,13 @@ import asyncio
 import re
 import socket
 import ssl
+from urllib.parse import quote
 
 import pytest
 
 from appliance.practice import headers
 from appliance.practice.guard import FOREIGN_HOST
+from appliance.practice.routes import make_application
 from tests.practice.bench import PASSWORD, TOKEN
 
 PAGES = ("/patients", "/patients/new", "/shares", "/history", "/staff", "/devices", "/password", "/status")
@@ -19,7 +21,12 @@ async def test_post_without_csrf_token_is_refused(bench):
     patient = await browser.add_patient()
     await browser.open("/patients/new")
     good, person = browser.csrf, {"family_name": "A", "given_name": "B", "birth_date": "1.1.1990"}
-    posts = ["/patients/new", f"/patients/{patient}/edit", f"/patients/{patient}/delete", f"/patients/{patient}/shares"]
+    posts = [
+        "/patients/new",
+        f"/patients/{patient}/edit",
+        f"/patients/{patient}/delete",
+        f"/patients/{patient}/shares",
+    ]
     posts += [f"/documents/{patient}/delete", f"/shares/{patient}/link-printed", f"/shares/{patient}/pin-printed"]
     posts += [f"/shares/{patient}/revoke", "/staff/invite", f"/staff/{patient}/remove", "/devices/new"]
     posts += [f"/devices/{patient}/revoke", "/password", "/logout"]
@@ -41,8 +48,6 @@ async def test_post_without_csrf_token_is_refused(bench):
 async def test_every_post_route_is_tried_above(bench):
     """A new POST route must get its CSRF test: the claim above lists them all."""
     source = (await asyncio.to_thread(lambda: __import__("pathlib").Path(__file__).read_text())) + "/documents"
-    from appliance.practice.routes import make_application
-
     for route in make_application(bench.desk).router.routes():
         if route.method == "POST":
             last = route.resource.canonical.rpartition("/")[2]
@@ -63,7 +68,12 @@ async def test_token_of_another_session_is_refused(bench):
 async def test_foreign_host_is_refused(bench):
     browser = await bench.claimed()
     for host in ("evil.example", "127.0.0.1", "localhost", "{host}.evil.example", "{host}:1", "{host}.", ""):
-        for method, path in (("GET", "/patients"), ("GET", "/nothing"), ("POST", "/login"), ("PUT", "/intake/v1/documents")):
+        for method, path in (
+            ("GET", "/patients"),
+            ("GET", "/nothing"),
+            ("POST", "/login"),
+            ("PUT", "/intake/v1/documents"),
+        ):
             answer = await browser.ask(method, path, headers={"Host": host.format(host=bench.host)}, follow=False)
             assert (answer.status, answer.body) == (421, FOREIGN_HOST)
 
@@ -218,7 +228,13 @@ async def test_what_staff_type_is_escaped_everywhere(bench):
     patient = await browser.add_patient(family=evil, given=evil)
     document = await browser.add_document(patient, name=f"{evil[:20]}.pdf", title=evil)
     await browser.share(patient, document)
-    for path in (f"/patients?text={evil}", f"/patients/{patient}", "/shares", "/history", f"/documents/{document}/delete"):
+    for path in (
+        f"/patients?text={evil}",
+        f"/patients/{patient}",
+        "/shares",
+        "/history",
+        f"/documents/{document}/delete",
+    ):
         answer = await browser.open(path)
         assert answer.status == 200
         assert "<script>" not in answer.text
@@ -239,8 +255,14 @@ async def test_older_tls_is_refused(bench):
 
 async def test_what_is_no_http_gets_a_constant(bench):
     context = ssl.create_default_context(cafile=str(bench.desk.certificate.authority))
-    for sent in (b"\x00\xff canary \r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"GET /" + b"c" * 9000):
-        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, ssl=context, server_hostname=bench.host)
+    for sent in (
+        b"\x00\xff canary \r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /" + b"c" * 9000,
+    ):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", bench.port, ssl=context, server_hostname=bench.host
+        )
         writer.write(sent)
         writer.write_eof() if writer.can_write_eof() else None
         answer = await asyncio.wait_for(reader.read(), 10)
@@ -256,7 +278,9 @@ async def test_a_peer_that_is_away_gives_a_page_that_comes_back_by_itself(bench)
     answer = await browser.open("/patients")
     assert (answer.status, answer.error, answer.headers["Refresh"]) == (503, "peer_away", "5")
     assert "startet gerade neu" in answer.text
-    posted = await browser.send("/patients/new", {"family_name": "Vogel", "given_name": "B", "birth_date": "1.1.1990"})
+    posted = await browser.send(
+        "/patients/new", {"family_name": "Vogel", "given_name": "B", "birth_date": "1.1.1990"}
+    )
     assert posted.status == 503
     assert 'value="Vogel"' in posted.text  # what was typed stays
     assert "Refresh" not in posted.headers or "locked" in posted.headers["Refresh"]
@@ -298,3 +322,73 @@ async def test_log_out_ends_the_session_everywhere(bench):
     assert "abgemeldet" in answer.text
     assert "/login" in (await copy.open("/patients")).url
     assert not TOKEN.search((await copy.open("/patients")).text)
+
+
+async def test_a_peer_that_never_comes_back_ends_the_process(bench):
+    """systemd starts it again with the new sockets; one that comes back in time is simply redialled."""
+    watching = asyncio.create_task(bench.desk.peers.watch(0.0))
+    browser = await bench.claimed()
+    assert not watching.done()
+    await bench.take_away("records")
+    await browser.open("/patients")
+    with pytest.raises(BaseExceptionGroup) as failure:
+        await asyncio.wait_for(watching, 10)
+    assert [error.code for error in failure.value.exceptions] == ["peer_away"]
+
+
+NASTY = (
+    "",
+    " ",
+    "\0",
+    "\ud800",
+    "ä" * 5000,
+    "../../etc/passwd",
+    "%ff",
+    "{{7*7}}",
+    "{0}",
+    "0" * 32,
+    "-1",
+    "\r\nX: 1",
+    "'\"><b>",
+)
+
+
+async def test_nasty_input_is_never_a_bug(bench):
+    """Whatever is sent gets a page; a bug would end the process (the bench fails then)."""
+    browser = await bench.claimed()
+    document = await browser.add_document(await browser.add_patient())
+    names = "csrf code practice_name telephone name password password_again next family_name given_name birth_date"
+    names += " number same_name documents valid_days label old_password kind title"
+    own = browser.csrf
+    routes = {(route.method, route.resource.canonical) for route in make_application(bench.desk).router.routes()}
+    for method, path in sorted(routes):
+        if path == "/logout":
+            continue
+        for at, nasty in enumerate(NASTY):
+            quoted = quote(nasty.encode("utf-8", "surrogatepass"), safe="")
+            target = re.sub(r"\{[a-z]+\}", document if at % 2 else quoted[:200] or "x", path)
+            if method == "POST":
+                body = "&".join(f"{name}={own if name == 'csrf' else quoted}" for name in names.split())
+                charset = "" if at % 3 else "; charset=utf-7"
+                sent = {
+                    "Content-Type": f"application/x-www-form-urlencoded{charset}",
+                    "Sec-Fetch-Site": "same-origin",
+                }
+                answer = await browser.ask(method, target, data=body.encode(), headers=sent, follow=False)
+            else:
+                query = "&".join(
+                    f"{name}={quoted[:900]}" for name in ("text", "after", "next", "kind", "done", "before")
+                )
+                answer = await browser.ask(method, f"{target}?{query}", follow=False)
+            assert answer.status in {200, 303, 400, 401, 403, 404, 409, 413, 415, 422, 429}, (method, target)
+            assert b"<b>" not in answer.body
+            assert b"Traceback" not in answer.body
+
+
+async def test_half_a_character_in_another_charset_is_refused_before_a_session(bench):
+    await bench.claimed()
+    stranger = await bench.browser()
+    for charset, body in (("utf-7", b"name=+2AA-&password=+2AA-"), ("nonsense", b"name=a"), ("utf-16", b"name=a")):
+        sent = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}", "Origin": stranger.origin}
+        answer = await stranger.ask("POST", "/login", data=body, headers=sent)
+        assert answer.status in {400, 422}

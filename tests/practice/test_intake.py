@@ -137,7 +137,9 @@ async def test_body_is_asked_for_only_after_the_checks(intake, bench):
     context = ssl.create_default_context(cafile=str(bench.desk.certificate.authority))
 
     async def ask(sent: dict[str, str]) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, ssl=context, server_hostname=bench.host)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", bench.port, ssl=context, server_hostname=bench.host
+        )
         lines = [f"{name}: {value}" for name, value in {**sent, "Host": bench.host, "Expect": "100-continue"}.items()]
         head = "\r\n".join(["PUT /intake/v1/documents HTTP/1.1", f"Content-Length: {len(PDF)}", *lines])
         writer.write(head.encode() + b"\r\n\r\n")
@@ -185,5 +187,5 @@ async def test_too_large_a_document_is_refused_before_its_bytes(intake, bench):
     lines = [f"{name}: {value}" for name, value in {**headers, "Host": bench.host}.items()]
     head = "\r\n".join(["PUT /intake/v1/documents HTTP/1.1", f"Content-Length: {513 * 2**20}", *lines])
     writer.write(head.encode() + b"\r\n\r\n")
-    assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+    assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 413 ")
     writer.close()

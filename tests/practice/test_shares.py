@@ -66,7 +66,9 @@ async def test_link_is_gone_after_an_hour_with_the_session_and_by_revoking(bench
         assert (await browser.open(f"/shares/{share}/link")).status == 200
     bench.clock.now += 60
     assert (await browser.open(f"/shares/{share}/link")).error == "link"
-    document = re.search(r'name="documents" value="([0-9a-f]{32})"', (await browser.open(f"/patients/{patient}")).text)[1]
+    document = re.search(
+        r'name="documents" value="([0-9a-f]{32})"', (await browser.open(f"/patients/{patient}")).text
+    )[1]
     second, _ = await browser.share(patient, document)
     await browser.send(f"/shares/{second}/revoke", {"confirmed": "yes"})
     assert (await browser.open(f"/shares/{second}/link")).error == "link"
@@ -135,6 +137,11 @@ async def test_history_tells_it_in_words(bench):
     browser, patient, share, _ = await shared(bench)
     for path in ("/history", f"/history?patient={patient}"):
         text = (await browser.open(path)).text
-        for words in ("hat eine Freigabe erstellt", "hat ein Dokument abgelegt", "Sabine Keller", "Mustermann, Erika"):
+        for words in (
+            "hat eine Freigabe erstellt",
+            "hat ein Dokument abgelegt",
+            "Sabine Keller",
+            "Mustermann, Erika",
+        ):
             assert words in text
     assert "Box eingerichtet" in (await browser.open("/history")).text

@@ -222,12 +222,10 @@ async def test_idempotency_key_gives_the_same_document_again(bench, vault):
 async def test_idempotency_key_twice_at_once_stores_one_document(bench, vault):
     patient = await bench.add_patient()
     sent = content(400_000)
-    answers = await asyncio.gather(
-        *(bench.add(sent, patient=patient, idempotency_key="k") for _ in range(3)), return_exceptions=True
-    )
-    stored = {answer.document for answer in answers if not isinstance(answer, Exception)}
-    assert len(stored) == 1
-    assert len(bench.sealed_files) == 1
+    answers = await asyncio.gather(*(bench.add(sent, patient=patient, idempotency_key="k") for _ in range(3)))
+    assert len({answer.document for answer in answers}) == len(bench.sealed_files) == 1
+    assert sorted(answer.repeated for answer in answers) == [False, True, True]
+    assert (await bench.actions()).count("document_added") == 1
 
 
 async def test_idempotency_key_of_an_erased_document_is_free_again(bench):

@@ -1,0 +1,119 @@
+"""From the unclaimed box to the opened document without a mouse: Tab, Enter, Space and typing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.chromium import opened_chromium, visitor
+from tests.simulators.demo_box import running_box
+
+pytestmark = [pytest.mark.box, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+MAX_TABS = 40
+PASSWORD = "ein kurzer Satz merkt sich"
+FOCUS_SHOWS = """
+() => {
+  const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+  return outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+}
+"""
+
+
+class Keyboard:
+    """A person who has no mouse."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    async def reach(self, selector: str) -> None:
+        """Press Tab until the focus is there; wherever it comes to rest, it is to be seen."""
+        for _ in range(MAX_TABS):
+            if await self.page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                return
+            await self.page.keyboard.press("Tab")
+            assert await self.page.evaluate(FOCUS_SHOWS), "where the focus is can be seen"
+        raise AssertionError(f"{selector} is not reached by Tab")
+
+    async def press(self, selector: str, key: str = "Enter") -> None:
+        await self.reach(selector)
+        await self.page.keyboard.press(key)
+
+    async def type(self, **fields: str) -> None:
+        """Fill in fields, going from one to the next."""
+        for name, text in fields.items():
+            await self.reach(f"#field-{name}")
+            await self.page.keyboard.type(text)
+
+
+async def test_the_keyboard_is_enough_from_claiming_the_box_to_reading_the_document(files: dict[str, Path]) -> None:
+    with running_box(empty=True) as box:
+        async with opened_chromium(box) as chromium, visitor(chromium, box) as (context, _):
+            page = await context.new_page()
+            await page.goto(urljoin(box.practice_url, "/claim"))
+            await expect(page.locator("#field-code")).to_be_focused()
+            link, pin = await share_as_staff(Keyboard(page), box.claim_code, files["finding"])
+        async with opened_chromium(box) as chromium, visitor(chromium, box) as (context, _):
+            page = await context.new_page()
+            await page.goto(link)
+            await expect(page.locator("#pin")).to_be_focused()
+            await read_as_patient(Keyboard(page), pin)
+
+
+async def share_as_staff(keyboard: Keyboard, code: str, file: Path) -> tuple[str, str]:
+    page = keyboard.page
+    await keyboard.type(
+        code=code,
+        practice_name="Praxis am Lindenplatz",
+        telephone="030 5550 1234",
+        name="Sabine Keller",
+        password=PASSWORD,
+        password_again=PASSWORD,
+    )
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/patients?done=claimed")
+
+    await keyboard.press("main a[href='/patients/new']")
+    await page.wait_for_url("**/patients/new")
+    await keyboard.type(family_name="Mustermann", given_name="Erika", birth_date="12.8.1964")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/patients/*?done=*")
+
+    await keyboard.reach("#field-file")
+    async with page.expect_file_chooser() as choosing:
+        await page.keyboard.press("Enter")
+    await (await choosing.value).set_files(file)
+    await keyboard.press("form.upload button", "Space")
+    await expect(page.locator("input[name='documents']")).to_have_count(1)
+
+    await keyboard.press("input[name='documents']", "Space")
+    await expect(page.locator("input[name='documents']")).to_be_checked()
+    await keyboard.press("main form[action$='/shares'] button")
+    await page.wait_for_url("**/shares/*/link")
+    link = await page.locator("#link").inner_text()
+    await keyboard.press("form[action$='/link-printed'] button")
+    await page.wait_for_url("**/shares/*/pin")
+    pin = (await page.locator("#pin").inner_text()).replace(" ", "")
+    await keyboard.press("form[action$='/pin-printed'] button", "Space")
+    await page.wait_for_url("**/patients/*?done=*")
+    return link, pin
+
+
+async def read_as_patient(keyboard: Keyboard, pin: str) -> None:
+    page = keyboard.page
+    await page.keyboard.type(pin)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".documents")).to_be_visible()
+    await expect(page.locator("h1")).to_be_focused()
+    await keyboard.press(".documents button", "Space")
+    await expect(page.locator("iframe.pdf[data-shown]")).to_be_visible()
+    await keyboard.reach("iframe.pdf")
+    await page.keyboard.press("Tab")
+    viewer = page.frame_locator("iframe.pdf")
+    await expect(viewer.locator("#larger, #pages").locator("visible=true").first).to_be_attached()
+    await page.keyboard.press("Shift+Tab")
+    await keyboard.press("main .buttons button")
+    await expect(page.locator(".documents")).to_be_visible()

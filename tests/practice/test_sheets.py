@@ -1,0 +1,56 @@
+"""The two papers: what stands on them, and what never does."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from appliance.practice.sheets import LinkSheet, PinSlip, draw_link_sheet, draw_pin_slip
+from appliance.practice.texts import read_texts
+
+LINK = "https://praxis-0123abcd.example:8444/#AQ" + "x" * 42
+PRACTICE = "Praxis Dr. Şahin & Łukasz Ψ Иванов"
+TEXTS = read_texts()
+
+
+def words(pdf: bytes) -> str:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("pdftotext (poppler-utils) is not installed")
+    done = subprocess.run(["pdftotext", "-layout", "-", "-"], input=pdf, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_link_sheet_holds_link_practice_and_steps_on_one_page(language):
+    sheet = LinkSheet(PRACTICE, "030 1234567", LINK, "praxis-0123abcd.example", "09.12.2026")
+    pdf = draw_link_sheet(sheet, TEXTS[language])
+    text = words(pdf)
+    assert text.count("\f") == 1
+    assert PRACTICE in text
+    assert "".join(text.split()).count(LINK) == 1
+    for step in ("scan", "pin", "read"):
+        assert TEXTS[language](f"sheet.step_{step}") in text
+    assert "x" * 42 not in repr(sheet)
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_pin_slip_holds_the_pin_and_no_link(language):
+    slip = PinSlip(PRACTICE, "030 1234567", "271828")
+    text = words(draw_pin_slip(slip, TEXTS[language]))
+    assert text.count("\f") == 1
+    assert "271 828" in text
+    assert "http" not in text
+    assert TEXTS[language]("slip.apart") in text
+    assert "271828" not in repr(slip)
+
+
+def test_longest_names_still_fit_on_the_page():
+    sheet = LinkSheet("Gemeinschaftspraxis " * 6, "0" * 40, LINK, "x" * 60 + ".example", "09.12.2026")
+    slip = PinSlip("Gemeinschaftspraxis " * 6, "0" * 40, "27182818")
+    for pdf in (draw_link_sheet(sheet, TEXTS["de"]), draw_pin_slip(slip, TEXTS["de"])):
+        words(pdf)
+        done = subprocess.run(["pdftotext", "-bbox", "-", "-"], input=pdf, capture_output=True, check=True)
+        (height,) = re.findall(rb'<page width="[0-9.]+" height="([0-9.]+)"', done.stdout)
+        lowest = max(float(y) for y in re.findall(rb'yMax="([0-9.]+)"', done.stdout))
+        assert lowest < float(height) - 20
