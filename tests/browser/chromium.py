@@ -60,7 +60,10 @@ async def opened_chromium(box: DemoBox) -> AsyncIterator[Browser]:
         trust(Path(home), [box.practice_ca, box.portal_ca])
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
-                executable_path=CHROMIUM, args=ARGUMENTS, env={**os.environ, "HOME": home, "LANGUAGE": "de"}, downloads_path=home
+                executable_path=CHROMIUM,
+                args=ARGUMENTS,
+                env={**os.environ, "HOME": home, "LANGUAGE": "de"},
+                downloads_path=home,
             )
             try:
                 yield browser
@@ -88,7 +91,9 @@ class Watch:
         """Write down what is asked, and complain if it is asked elsewhere."""
         self.requests += 1
         parts = urlsplit(request.url)
-        self.sent.append(f"{request.method} {request.url.partition('#')[0]} {request.headers} {request.post_data_buffer!r}")
+        self.sent.append(
+            f"{request.method} {request.url.partition('#')[0]} {request.headers} {request.post_data_buffer!r}"
+        )
         if parts.scheme not in INSIDE and parts.hostname not in self.own_hosts:
             self.complaints.append(f"foreign request: {request.url}")
 
@@ -124,7 +129,9 @@ async def visitor(
     browser: Browser, box: DemoBox, *, language: str = "de-DE", **options: Any
 ) -> AsyncIterator[tuple[BrowserContext, Watch]]:
     """Give a person's browser: nothing of an earlier one is in it; fails if it complained."""
-    context = await browser.new_context(locale=language, timezone_id="Europe/Berlin", **{"viewport": DESKTOP, **options})
+    context = await browser.new_context(
+        locale=language, timezone_id="Europe/Berlin", **{"viewport": DESKTOP, **options}
+    )
     context.set_default_timeout(TIMEOUT_MS)
     seen = watch(context, box)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, StorageState
 
 from tests.browser.chromium import PHONE, opened_chromium, visitor
 from tests.browser.patient_page import PatientPage
@@ -26,26 +26,30 @@ async def chromium(box: DemoBox) -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def reception(chromium: Browser, box: DemoBox) -> AsyncIterator[PracticePages]:
-    """The member of staff "Demo" at the practice's desk, logged in."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cookies(chromium: Browser, box: DemoBox) -> StorageState:
+    """What the browser of the member of staff "Demo" holds after logging in, once for all tests."""
     async with visitor(chromium, box) as (context, watch):
-        # A document or sheet in a tab of its own has no icon to name; browsers then ask for this one.
-        watch.expected.append("/favicon.ico")
-        pages = PracticePages(await context.new_page(), box.practice_url)
-        pages.watch = watch
+        pages = PracticePages(await context.new_page(), box.practice_url, watch)
         await pages.log_in(box.said["staff"], box.said["password"])
         await pages.page.wait_for_url("**/patients")
-        yield pages
+        return await context.storage_state()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def reception(chromium: Browser, box: DemoBox, cookies: StorageState) -> AsyncIterator[PracticePages]:
+    """The member of staff "Demo" at the practice's desk, logged in."""
+    async with visitor(chromium, box, storage_state=cookies) as (context, watch):
+        # A document or sheet in a tab of its own has no icon to name; browsers then ask for this one.
+        watch.expected.append("/favicon.ico")
+        yield PracticePages(await context.new_page(), box.practice_url, watch)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def holder(chromium: Browser, box: DemoBox) -> AsyncIterator[PatientPage]:
     """A patient with a telephone, at home."""
     async with visitor(chromium, box, viewport=PHONE, has_touch=True) as (context, watch):
-        page = PatientPage(await context.new_page())
-        page.watch = watch
-        yield page
+        yield PatientPage(await context.new_page(), watch)
 
 
 @pytest.fixture(scope="session")
@@ -63,5 +67,3 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         made[kind] = folder / name
         made[kind].write_bytes(content)
     return made
-
-

@@ -28,7 +28,8 @@
     if (!target.labels && !(target.textContent.trim() || target.getAttribute("aria-label"))) {
       found.push(`no words: ${nameOf(target)}`);
     }
-    const { width, height, right } = target.getBoundingClientRect();
+    const isBox = target.type === "checkbox" && target.labels.length; // its words can be pressed as well
+    const { width, height, right } = (isBox ? target.labels[0] : target).getBoundingClientRect();
     const isOffScreen = right < 0; // the link past the navigation, until it has the focus
     const isInSentence = target.localName === "a" && getComputedStyle(target).display === "inline";
     if (isOffScreen || isInSentence) continue;

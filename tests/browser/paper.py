@@ -128,7 +128,7 @@ def _squares(picture: Image.Image) -> Squares:
             corners += [(x, middle, side) for middle, _ in _finders(column) if abs(middle - y) < side / 2]
     assert len(corners) == 3, "one QR code"
     left, right = min(corner[0] for corner in corners), max(corner[0] for corner in corners)
-    top, bottom = min(corner[1] for corner in corners), max(corner[1] for corner in corners)
+    top = min(corner[1] for corner in corners)
     size = 17 + 4 * round(((right - left) / corners[0][2] + 7 - 17) / 4)
     step = (right - left) / (size - 7)
     return [

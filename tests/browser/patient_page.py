@@ -7,6 +7,8 @@ from pathlib import Path
 
 from playwright.async_api import Locator, Page, expect
 
+from tests.browser.chromium import Watch
+
 #: What a page can leave behind in a browser, and how many of each are there.
 LEFT_BEHIND = """
 async () => ({
@@ -19,16 +21,15 @@ async () => ({
   state: history.state === null ? 0 : 1,
 })
 """
-NOTHING = dict.fromkeys(
-    ("localStorage", "sessionStorage", "cookies", "databases", "caches", "workers", "state"), 0
-)
+NOTHING = dict.fromkeys(("localStorage", "sessionStorage", "cookies", "databases", "caches", "workers", "state"), 0)
 
 
 class PatientPage:
-    """One tab of a patient."""
+    """One tab of a patient; `watch` is what its browser noticed."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, watch: Watch) -> None:
         self.page = page
+        self.watch = watch
 
     async def open(self, link: str) -> None:
         await self.page.goto(link)

@@ -15,6 +15,8 @@ from urllib.parse import urljoin, urlsplit
 from PIL import Image
 from playwright.async_api import Page, expect
 
+from tests.browser.chromium import Watch
+
 SHOWN_TIMEOUT_S = 20
 #: Letters are painted with soft edges; an empty page or frame has a few shades.
 PAINTED_SHADES = 40
@@ -31,11 +33,12 @@ async (path) => {
 
 
 class PracticePages:
-    """One tab of a member of staff; `url` is the practice page's address."""
+    """One tab of a member of staff; `url` is the practice page's address, `watch` what its browser noticed."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, watch: Watch) -> None:
         self.page = page
         self.url = url
+        self.watch = watch
 
     @property
     def path(self) -> str:

@@ -27,7 +27,7 @@ async def test_a_second_member_joins_changes_the_password_logs_out_and_is_remove
 
     async with visitor(chromium, box) as (context, watch):
         watch.expected += ["/password", "/login", "/patients", "/invitation"]
-        member = PracticePages(await context.new_page(), box.practice_url)
+        member = PracticePages(await context.new_page(), box.practice_url, watch)
         await member.open("/invitation")
         await member.fill(code=code, password=FIRST, password_again=FIRST)
         await member.send("/invitation")
@@ -107,8 +107,8 @@ async def test_staff_may_work_in_english_and_the_browser_remembers(reception: Pr
 
 
 async def test_a_session_s_pages_need_a_session(chromium: Browser, box: DemoBox) -> None:
-    async with visitor(chromium, box, viewport=PHONE) as (context, _):
-        stranger = PracticePages(await context.new_page(), box.practice_url)
+    async with visitor(chromium, box, viewport=PHONE) as (context, watch):
+        stranger = PracticePages(await context.new_page(), box.practice_url, watch)
         for path in ("/patients", "/shares", "/history", "/staff", "/devices", "/password", "/status"):
             await stranger.open(path)
             assert stranger.path == "/login"

@@ -57,7 +57,10 @@ async def test_what_is_no_document_is_refused_by_name_and_the_others_are_kept(
     await reception.page.locator("form.upload button").click()
     refusals = reception.page.locator("#error li[data-code]")
     await expect(refusals).to_have_count(2)
-    assert [await one.get_attribute("data-code") for one in await refusals.all()] == ["document_type", "document_empty"]
+    assert [await one.get_attribute("data-code") for one in await refusals.all()] == [
+        "document_type",
+        "document_empty",
+    ]
     assert "programm.pdf" in await refusals.first.inner_text()
     assert list(await reception.documents()) == ["labor"]
     await reception.upload(files["finding"], "finding")

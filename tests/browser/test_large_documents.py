@@ -56,7 +56,7 @@ class Scan:
     """A picture of this many bytes that no compression makes smaller; `digest` is whole once it was sent."""
 
     length: int
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         chance, left, piece = random.Random(self.length), self.length, PNG
@@ -99,9 +99,9 @@ async def test_the_largest_document_is_saved_whole_and_the_renderer_stays_small(
 ) -> None:
     scan = Scan(LARGEST)
     link, pin = await share_scan(reception, box, scan, "G-512")
-    async with opened_chromium(box) as chromium, visitor(chromium, box) as (context, _):
+    async with opened_chromium(box) as chromium, visitor(chromium, box) as (context, watch):
         await context.add_init_script(WITHOUT_DIALOGUE)
-        holder = PatientPage(await context.new_page())
+        holder = PatientPage(await context.new_page(), watch)
         await holder.open_share(link, pin)
         async with measured(chromium) as memory:
             async with holder.page.expect_download() as saving:

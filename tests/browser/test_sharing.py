@@ -217,8 +217,8 @@ async def test_staff_see_that_a_link_was_opened_and_how_many_tries_are_left(
 
 
 async def test_a_patient_may_read_in_english(box: DemoBox, chromium: Browser) -> None:
-    async with visitor(chromium, box, language="en-GB", viewport=PHONE) as (context, _):
-        holder = PatientPage(await context.new_page())
+    async with visitor(chromium, box, language="en-GB", viewport=PHONE) as (context, watch):
+        holder = PatientPage(await context.new_page(), watch)
         await holder.open(box.patient_link)
         await expect(holder.page.locator("html")).to_have_attribute("lang", "en")
         english = await holder.page.locator("main").inner_text()

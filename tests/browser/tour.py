@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.chromium import DESKTOP, Watch, visitor
+from tests.browser.chromium import DESKTOP, visitor
 from tests.browser.patient_page import PatientPage
 from tests.browser.practice_pages import PracticePages
 from tests.simulators.demo_box import DemoBox
@@ -42,7 +42,7 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
     """Walk through every page; each failure a page is shown with is provoked on purpose."""
     async with visitor(chromium, box, viewport=DESKTOP) as (context, watch):
         watch.expected += ["/claim", "/login", "/patients", "/shares", "/invitation", "/nowhere", "/favicon.ico"]
-        pages = PracticePages(await context.new_page(), box.practice_url)
+        pages = PracticePages(await context.new_page(), box.practice_url, watch)
         await _door(pages, box, show)
         patient = await _patients(pages, show)
         link, pin = await _share(pages, patient, show, show_sheet)
@@ -149,7 +149,7 @@ async def _practice(pages: PracticePages, show: Show) -> None:
 
 async def _patient(chromium: Browser, box: DemoBox, link: str, pin: str, show: Show) -> None:
     async with visitor(chromium, box, viewport=DESKTOP) as (context, watch):
-        holder = PatientPage(await context.new_page())
+        holder = PatientPage(await context.new_page(), watch)
         page = holder.page
         await holder.open(link)
         await expect(page.locator("#pin")).to_be_visible()
@@ -175,7 +175,7 @@ async def _patient(chromium: Browser, box: DemoBox, link: str, pin: str, show: S
         await holder.back()
         await holder.save("Laborbericht")
         await show(page, "patient-08-saved")
-        await _wrong_links(holder, watch, link, show)
+        await _wrong_links(holder, link, show)
 
 
 async def _held_up(holder: PatientPage, show: Show) -> None:
@@ -196,12 +196,12 @@ async def _held_up(holder: PatientPage, show: Show) -> None:
     await holder.back()
 
 
-async def _wrong_links(holder: PatientPage, watch: Watch, link: str, show: Show) -> None:
+async def _wrong_links(holder: PatientPage, link: str, show: Show) -> None:
     page = holder.page
     await page.reload()
     await holder.expect_message("missing")
     await show(page, "patient-09-link-not-complete")
-    watch.expected += ["/api/state", "status of 404", "%23"]
+    holder.watch.expected += ["/api/state", "status of 404", "%23"]
     await page.goto(link[:-4] + ("AAAA" if link[-4:] != "AAAA" else "AAAE"))
     await holder.expect_message("unknown")
     await show(page, "patient-10-link-unknown")
@@ -216,8 +216,8 @@ async def _wrong_links(holder: PatientPage, watch: Watch, link: str, show: Show)
 
 async def _ended(chromium: Browser, box: DemoBox, share: tuple[str, str], show: Show) -> None:
     link, pin = share
-    async with visitor(chromium, box, viewport=DESKTOP) as (context, _):
-        holder = PatientPage(await context.new_page())
+    async with visitor(chromium, box, viewport=DESKTOP) as (context, watch):
+        holder = PatientPage(await context.new_page(), watch)
         await holder.open(link)
         for left in ("4", "3", "2", "1"):
             await holder.offer(other_pin(pin))
@@ -228,8 +228,8 @@ async def _ended(chromium: Browser, box: DemoBox, share: tuple[str, str], show: 
 
 
 async def _revoked(chromium: Browser, box: DemoBox, link: str, show: Show) -> None:
-    async with visitor(chromium, box, viewport=DESKTOP) as (context, _):
-        holder = PatientPage(await context.new_page())
+    async with visitor(chromium, box, viewport=DESKTOP) as (context, watch):
+        holder = PatientPage(await context.new_page(), watch)
         await holder.open(link)
         await holder.expect_message("revoked")
         await show(holder.page, "patient-14-revoked")

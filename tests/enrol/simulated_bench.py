@@ -78,7 +78,8 @@ class SimulatedVault:
     async def answer_describe(self, _: Describe, __: Caller) -> Box:
         if not self.orders:
             raise Unavailable("unprovisioned")
-        told = {name: ORDER[name] for name in ORDER if name != "serial"}
+        told = {name: value for name, value in ORDER.items() if name != "serial"}
+        told |= {name: str(told[name]).replace("{box}", self.box[:8]) for name in ("page_host", "lan_host")}
         facts = {
             "box": self.box,
             "provisioned": self.finished,

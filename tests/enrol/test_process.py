@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -61,14 +61,19 @@ async def test_the_technician_is_told_even_when_the_rest_of_the_box_ends_enrol_f
     """vault's mark starts the box, whose target stops enrol, before vault has answered enrol."""
     async with asyncio.timeout(30), enrol_process(tmp_path) as (process, port, vault):
         made = await ask(port, "/enrol", ORDER)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        idle, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(b"GET /state HTTP/1.1\r\nHost: box\r\n\r\n")
+        await idle.readuntil(b"}")
         vault.may_answer.clear()
         finishing = asyncio.create_task(ask(port, "/finish", {"ticket": made["ticket"]}))
         while not vault.finished:
             await asyncio.sleep(0)
         process.send_signal(signal.SIGTERM)
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and not finishing.done():
-            if vault.may_answer.is_set():
-                await asyncio.sleep(0.01)
-            vault.may_answer.set()
+        assert await idle.read() == b""  # it is ending: idle connections are closed first
+        writer.close()
+        assert not finishing.done()
+        vault.may_answer.set()
         assert await finishing == {"finished": True}
         assert await process.wait() == 0

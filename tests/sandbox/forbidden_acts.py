@@ -60,11 +60,11 @@ def call(name: str, *arguments: Any) -> int:
 
 
 def list_folder(path: str) -> list[str]:
-    return sorted(os.listdir(path))  # noqa: PTH208 (names)
+    return sorted(os.listdir(path))
 
 
 def read_file(path: str) -> int:
-    with open(path, "rb") as file:  # noqa: PTH123 (as a stranger would)
+    with open(path, "rb") as file:
         return len(file.read(1))
 
 
@@ -92,7 +92,7 @@ def walk(top: str) -> list[tuple[str, str]]:
     found = []
     for folder, folders, files in os.walk(top):
         for name in (*folders, *files):
-            path = os.path.join(folder, name)  # noqa: PTH118 (many)
+            path = os.path.join(folder, name)
             with contextlib.suppress(OSError):
                 mode = os.lstat(path).st_mode
                 kinds = (("d", stat.S_ISDIR), ("f", stat.S_ISREG), ("s", stat.S_ISSOCK))
@@ -100,10 +100,17 @@ def walk(top: str) -> list[tuple[str, str]]:
     return found
 
 
-def find_sockets() -> list[str]:
-    found = [path for top in ("/run", "/tmp", "/var", "/etc", "/dev", "/srv", "/mnt", "/opt", "/home", "/root")
-             for kind, path in walk(top) if kind == "s"]  # fmt: skip
-    return sorted(found)
+def own_tops() -> list[str]:
+    """Give the folders of / in which a process could find something of another: not the programs, not the kernel's."""
+    return [
+        f"/{name}"
+        for name in list_folder("/")
+        if name not in ("proc", "sys", "usr") and not Path("/", name).is_symlink()
+    ]
+
+
+def find_sockets(*tops: str) -> list[str]:
+    return sorted(path for top in tops or own_tops() for kind, path in walk(top) if kind == "s")
 
 
 def find_devices() -> list[str]:
@@ -120,10 +127,9 @@ def find_devices() -> list[str]:
 
 
 def find_writable_places() -> list[str]:
-    """Give the mounts that hold a folder in which a file can be made; /proc holds none, /usr is tried at its top."""
+    """Give the mounts that hold a folder in which a file can be made; /proc, /sys and /usr are tried at their tops."""
     mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    tops = [path for path in list_folder("/") if path not in ("proc", "usr")]
-    folders = {*mounts, *(path for top in tops for kind, path in walk(f"/{top}") if kind == "d")}
+    folders = {*mounts, *(path for top in own_tops() for kind, path in walk(top) if kind == "d")}
     found = set()
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -141,7 +147,7 @@ def make_socket(family: int, kind: int, protocol: int) -> None:
 
 def dial(host: str, port: int) -> None:
     with socket.socket() as sock:
-        sock.settimeout(3)
+        sock.settimeout(1)
         sock.connect((host, port))
 
 
@@ -349,7 +355,9 @@ def map_executable_from_a_file(folder: str) -> None:
 
 
 def map_writable_and_executable() -> None:
-    mmap.mmap(-1, PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    mmap.mmap(
+        -1, PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    ).close()
 
 
 def make_memory_executable() -> None:
@@ -357,10 +365,6 @@ def make_memory_executable() -> None:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     address = libc.mmap(None, ctypes.c_size_t(PAGE), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, ctypes.c_long(0))
     checked(libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(PAGE), mmap.PROT_READ | mmap.PROT_EXEC))
-
-
-def say_mounts() -> list[str]:
-    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 def say_status() -> dict[str, str]:
@@ -386,13 +390,13 @@ def attempt(name: str, *arguments: Any) -> dict[str, Any]:
             said = {"failed": "timeout"}
         except OSError as error:
             said = {"failed": errno.errorcode.get(error.errno or 0, type(error).__name__)}
-        except BaseException as error:  # noqa: BLE001 (a fault of the probe has to be seen by the test)
+        except BaseException as error:  # a fault of the probe has to be seen by the test
             said = {"broken": repr(error)}
-        with open(theirs, "w", encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
+        with open(theirs, "w", encoding="utf-8") as pipe:
             pipe.write(json.dumps(said))
         os._exit(0)
     os.close(theirs)
-    with open(ours, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
+    with open(ours, encoding="utf-8") as pipe:
         text = pipe.read()
     _, status = os.waitpid(pid, 0)
     return json.loads(text) if text else {"failed": f"signal {os.WTERMSIG(status)}"}

@@ -35,7 +35,16 @@ BOOTSTRAP = (
     "module.main()\n"
 )
 #: What starts and watches a program, or ties it to other units; everything else of a unit is its sandbox.
-NOT_SANDBOX = {"ExecStart", "Type", "NotifyAccess", "WatchdogSec", "WatchdogSignal", "Restart", "RestartSec", "Sockets"}
+NOT_SANDBOX = {
+    "ExecStart",
+    "Type",
+    "NotifyAccess",
+    "WatchdogSec",
+    "WatchdogSignal",
+    "Restart",
+    "RestartSec",
+    "Sockets",
+}
 
 Modules = Sequence[tuple[str, Path | None]]
 
