@@ -95,11 +95,14 @@ def find(rows: Rows, text: str, birth_date: str | None, after: int, count: int) 
 def match(rows: Rows, person: Person) -> str:
     """Give the patient whom a practice software means: by number if both have one, else by names and birth date.
 
-    NotFound("patient"), Invalid("patient_ambiguous").
+    A number must come with its patient's birth date: one mistyped digit must not file a finding to a stranger. Names
+    may be spelt otherwise. NotFound("patient"), Invalid("patient_ambiguous").
     """
     found = []
     if person.number:
-        found = rows.all("SELECT patient FROM patients WHERE number = ? LIMIT 2", person.number)
+        found = rows.all("SELECT patient, birth_date FROM patients WHERE number = ? LIMIT 2", person.number)
+        if any(birth_date != person.birth_date for _, birth_date in found):
+            raise Invalid("patient_ambiguous")
     if not found:
         found = rows.all(
             """

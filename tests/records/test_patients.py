@@ -120,6 +120,8 @@ async def test_a_device_files_by_number_or_by_name_and_never_guesses(bench, vaul
     assert await filed(family="Mueller", number="77") == plain
     assert await filed(family="MÜLLER") == plain
     assert await filed(family="Muster") == numbered
+    with pytest.raises(Invalid, match="patient_ambiguous"):
+        await filed(family="Muster", number="1", birth_date="1999-12-31")  # a number, but not that patient's day
     with pytest.raises(NotFound, match="patient"):
         await filed(family="Muster", number="2")  # same names, but both have a number and it is another one
     with pytest.raises(NotFound, match="patient"):
