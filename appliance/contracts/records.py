@@ -156,9 +156,9 @@ class AddDocument(Call[AddedDocument]):
     """Store a document; its bytes follow as a stream (at most 512 MiB), answered when all is synced.
 
     The patient by `patient` (staff), or by `match` (device): number and birth date if both have a number, else names
-    and birth date. NotFound("patient"), Invalid("patient_ambiguous"), Invalid("document_size"), Invalid("document_type") if the
-    first bytes are not of the media type, Invalid("document_empty"), Unavailable("disk_full"),
-    Invalid("idempotency_key") if the key was used for other bytes.
+    and birth date. NotFound("patient"), Invalid("patient_ambiguous"), Invalid("document_size"),
+    Invalid("document_type") if the first bytes are not of the media type, Invalid("document_empty"),
+    Unavailable("disk_full"), Invalid("idempotency_key") if the key was used for other bytes.
     """
 
     reply: ClassVar = AddedDocument
