@@ -30,7 +30,6 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--lang=de",
 ]
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
@@ -62,7 +61,7 @@ async def opened_chromium(box: DemoBox) -> AsyncIterator[Browser]:
             browser = await playwright.chromium.launch(
                 executable_path=CHROMIUM,
                 args=ARGUMENTS,
-                env={**os.environ, "HOME": home, "LANGUAGE": "de"},
+                env={**os.environ, "HOME": home},
                 downloads_path=home,
             )
             try:

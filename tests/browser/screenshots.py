@@ -1,7 +1,7 @@
 """Makes every screenshot anew: `python -m tests.browser.screenshots docs/screenshots` (as root, like `make run`).
 
 Each page is taken at the size of a telephone and of a desk; the printed sheets as they leave the printer. Pictures
-have a palette of few colours: text stays sharp, and a page takes some 20 KB. README.md lists them.
+have a palette of few colours: text stays sharp, and a page takes some 25 KB.
 """
 
 from __future__ import annotations
@@ -62,24 +62,12 @@ class Album:
         sheet = sheet.resize((SHEET_WIDTH, height), Image.Resampling.LANCZOS)
         (self._folder / f"{name}.png").write_bytes(reduced(sheet))
 
-    def write_list(self) -> None:
-        """Write README.md, and take away pictures of pages that are no more."""
-        lines = ["# Every page at the size of a telephone and of a desk", ""]
-        lines += ["Made anew by `python -m tests.browser.screenshots docs/screenshots`.", ""]
-        kept = set()
-        for name in sorted(self._names):
-            files = sorted(path.name for path in self._folder.glob(f"{name}*.png"))
-            kept |= set(files)
-            lines += [f"## {name}", "", " ".join(f'<img src="{file}" width="{width(file)}">' for file in files), ""]
-        (self._folder / "README.md").write_text("\n".join(lines))
+    def take_away_old(self) -> None:
+        """Take away pictures of pages that are no more."""
+        kept = {f"{name}{size}.png" for name in self._names for size in ("", *(f"-{size}" for size in SIZES))}
         for path in self._folder.glob("*.png"):
             if path.name not in kept:
                 path.unlink()
-
-
-def width(file: str) -> int:
-    """Give how wide a picture is shown in the list."""
-    return 520 if file.endswith("-desktop.png") else 240
 
 
 async def main(folder: Path) -> None:
@@ -89,7 +77,7 @@ async def main(folder: Path) -> None:
     with running_box(empty=True) as box:
         async with opened_chromium(box) as chromium:
             await tour(box, chromium, album.show, album.show_sheet)
-    album.write_list()
+    album.take_away_old()
 
 
 if __name__ == "__main__":

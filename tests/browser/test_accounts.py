@@ -97,6 +97,7 @@ async def test_practice_software_puts_documents_with_its_token_until_it_is_revok
 
 async def test_staff_may_work_in_english_and_the_browser_remembers(reception: PracticePages) -> None:
     html = reception.page.locator("html")
+    await reception.open("/patients")
     await expect(html).to_have_attribute("lang", "de")
     await reception.page.locator("a.language").click()
     await expect(html).to_have_attribute("lang", "en")

@@ -74,13 +74,13 @@ class Probes:
     """The probes of one box."""
 
     def __init__(self, state: Path) -> None:
-        self._enter = inside(state)
+        self.enter = inside(state)
         self.root = Path(f"/proc/{leader(state)}/root")
 
     def run(self, *words: str, check: bool = True) -> str:
         """Run a command as root in the container; give what it says, standard error included."""
         done = subprocess.run(
-            [*self._enter, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+            [*self.enter, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
         )
         assert done.returncode == 0 or not check, done.stdout
         return done.stdout
