@@ -154,7 +154,7 @@ class ShareRoutes:
             facts=[
                 *share.titles,
                 t("share.expires", date=t.day(share.expires_at)),
-                t.count("share.opened", share.opened),
+                t.count("share.opened", share.opened) if share.opened else t("share.not_opened"),
             ],
             warning=t("share.revoke.warning"),
             action=f"/shares/{share.share}/revoke",

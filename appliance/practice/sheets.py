@@ -142,7 +142,7 @@ def _draw_link(pdf: FPDF, link: str, width: float) -> None:
     """Draw the link large: the host on one line, the secret on the next; it never breaks by a hyphen."""
     from fpdf.enums import WrapMode
 
-    pdf.set_font("DejaVu", "B", 13)
+    pdf.set_font("Courier", "B", 14)  # every letter of its own shape: 0 and O, l and I, to be typed in
     host, hash_sign, secret = link.partition("#")
     for line in (host, hash_sign + secret):
         pdf.multi_cell(width, 8, line, wrapmode=WrapMode.CHAR, new_x="LMARGIN", new_y="NEXT", align="L")

@@ -53,6 +53,9 @@ function pictureView(document, blob, onFail) {
   return { element: picture, release: () => URL.revokeObjectURL(picture.src) };
 }
 
+/** A table's columns must stay columns on a phone, where it is scrolled; only letters with longer lines are wrapped. */
+const LONGEST_TABLE_LINE = 100;
+
 /** Text is UTF-8 or, where that cannot be, Windows-1252: what older practice software writes. */
 function textView(bytes) {
   const element = window.document.createElement("pre");
@@ -62,6 +65,9 @@ function textView(bytes) {
   } catch {
     element.textContent = new TextDecoder("windows-1252").decode(bytes);
   }
+  element.tabIndex = 0; // scrolled by keyboard too
+  const longest = element.textContent.split("\n").reduce((most, line) => Math.max(most, line.length), 0);
+  if (longest > LONGEST_TABLE_LINE) element.classList.add("prose");
   return { element, release: () => undefined };
 }
 

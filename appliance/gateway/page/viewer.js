@@ -10,6 +10,7 @@ import { GlobalWorkerOptions, getDocument } from "/assets/pdfjs/pdf.min.mjs";
 
 const ASSETS = new URL("/assets/pdfjs/", location.href).href;
 const STEPS = [1, 1.25, 1.5, 2, 3];
+const NARROW = 500;
 const MAX_CANVAS_PIXELS = 12_000_000;
 const GAP = 16;
 
@@ -78,7 +79,7 @@ async function present(pdf, labels) {
     sheet.setAttribute("aria-label", `${labels.page} ${index + 1}`);
     return sheet;
   });
-  let step = 0;
+  let step = pages.clientWidth < NARROW ? STEPS.indexOf(2) : 0; // a whole A4 line on a phone is too small to read
   const width = () => Math.max(200, pages.clientWidth - GAP) * STEPS[step];
   const resize = (sheet, { width: wide, height: high }) => {
     sheet.style.width = `${width()}px`;
