@@ -1,4 +1,4 @@
-"""One probe a process and one without a sandbox, running as long as the session; they leave the box as it was."""
+"""One probe a process and one without a sandbox, running as long as this folder's tests; they leave the box as it was."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Captured:
         return outcome.did
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def probes(box: DemoBox) -> Iterator[Probes]:
     """The box's probes, written for every process, and for none: root, with no sandbox at all."""
     before = host_pids(box.state)
@@ -80,7 +80,7 @@ class Cast(dict[str, Captured]):
         return self[name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cast(probes: Probes) -> Iterator[Cast]:
     with ExitStack() as stack:
         yield Cast(probes, stack)

@@ -291,7 +291,7 @@ def load_a_program_into_the_kernel() -> None:
 
 def count_performance() -> None:
     attributes = ctypes.create_string_buffer(128)
-    attributes[0:1], attributes[4:5] = b"\x01", b"\x80"  # PERF_TYPE_SOFTWARE, size 128
+    attributes.raw = b"\x01\0\0\0\x80".ljust(128, b"\0")  # PERF_TYPE_SOFTWARE, size 128
     os.close(call("perf_event_open", attributes, 0, -1, -1, 0))
 
 

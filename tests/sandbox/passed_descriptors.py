@@ -46,14 +46,14 @@ def obey(connection: socket.socket, listener: socket.socket | None, caller: str 
     victim, act, port = connection.recv(200).decode().split()
     if os.fork():
         return
-    never_ends, _ = os.pipe()
-    os.dup2(never_ends, 0)
-    sys.stdin = open(0, encoding="utf-8")
-    sys.stdout = Told({"victim": victim, "act": act, "caller": caller})  # type: ignore[assignment]
-    sock = listener if victim == "listener" else connection
-    assert sock is not None
-    ways_out.main(act, "free", sock.detach(), int(port))  # confined already, if at all
-    os._exit(0)
+    try:
+        os.dup2(os.pipe()[0], 0)  # a door stays open until standard input ends: never, here
+        sys.stdout = Told({"victim": victim, "act": act, "caller": caller})  # type: ignore[assignment, unused-ignore]
+        sock = listener if victim == "listener" else connection
+        assert sock is not None
+        ways_out.attempt(act, "free", sock, int(port))  # confined already, if at all
+    finally:
+        os._exit(0)
 
 
 async def take_connections(local: socket.socket) -> None:

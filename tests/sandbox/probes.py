@@ -137,15 +137,18 @@ class Probes:
                     raise AssertionError(self.run("journalctl", "-u", f"probe-{name}.service", "-n", "20")) from None
             finally:
                 path.unlink()
-        with connection:
-            connection.settimeout(ANSWER_TIMEOUT_S)
-            probe = Probe(connection)
-            probe.tell([(name, path.read_text(encoding="utf-8") if path else "") for name, path in modules])
-            yield probe
-        self.run("systemctl", "stop", f"probe-{name}.service")
+        try:
+            with connection:
+                connection.settimeout(ANSWER_TIMEOUT_S)
+                probe = Probe(connection)
+                probe.tell([(name, path.read_text(encoding="utf-8") if path else "") for name, path in modules])
+                yield probe
+        finally:
+            self.run("systemctl", "stop", f"probe-{name}.service")
 
     def remove(self) -> None:
         """Take away every trace."""
+        self.run("systemctl", "stop", "probe-*")
         for path in self.here(UNITS).glob("probe-*"):
             path.unlink()
         shutil.rmtree(self.here(FOLDER), ignore_errors=True)
