@@ -79,7 +79,10 @@ async function present(pdf, labels) {
     sheet.setAttribute("aria-label", `${labels.page} ${index + 1}`);
     return sheet;
   });
-  let step = pages.clientWidth < NARROW ? STEPS.indexOf(2) : 0; // a whole A4 line on a phone is too small to read
+  // A whole A4 line on a phone is too small to read: until the reader chooses, a narrow frame begins larger.
+  const firstStep = () => (pages.clientWidth < NARROW ? STEPS.indexOf(2) : 0);
+  let chosen = false;
+  let step = firstStep();
   const width = () => Math.max(200, pages.clientWidth - GAP) * STEPS[step];
   const resize = (sheet, { width: wide, height: high }) => {
     sheet.style.width = `${width()}px`;
@@ -113,7 +116,8 @@ async function present(pdf, labels) {
   };
   const zoom = (change) => {
     const where = pages.scrollTop / Math.max(1, pages.scrollHeight);
-    step = Math.min(Math.max(step + change, 0), STEPS.length - 1);
+    chosen ||= change !== 0;
+    step = chosen ? Math.min(Math.max(step + change, 0), STEPS.length - 1) : firstStep();
     layOut();
     pages.scrollTop = where * pages.scrollHeight;
   };
