@@ -53,10 +53,20 @@ def make_bench_context() -> BenchContext:
     context = BenchContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.certificate_sha256 = certificate.fingerprint(SHA256())
-    # load_cert_chain takes a file name and nothing else: a file that is in memory only, memfd_create(2).
-    with os.fdopen(os.memfd_create("bench", os.MFD_CLOEXEC), "wb") as file:
-        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        file.write(certificate.public_bytes(Encoding.PEM))
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    # load_cert_chain takes file names and nothing else: two pipes, filled already (each holds 64 KiB, pipe(7)).
+    certificate_pipe = _filled_pipe(certificate.public_bytes(Encoding.PEM))
+    key_pipe = _filled_pipe(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    try:
+        context.load_cert_chain(f"/proc/self/fd/{certificate_pipe}", f"/proc/self/fd/{key_pipe}")
+    finally:
+        os.close(certificate_pipe)
+        os.close(key_pipe)
     return context
+
+
+def _filled_pipe(data: bytes) -> int:
+    """Give a pipe's reading end with these few bytes and their end in it; the caller closes it."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        file.write(data)
+    return reading

@@ -353,8 +353,6 @@ def test_what_a_process_can_write_it_cannot_run(act: str, process: str, captured
 )
 def test_a_process_makes_no_program_in_memory(act: str, process: str, captured: Captured, free: Captured) -> None:
     free.does(act)
-    if process == "enrol" and "from_memory" in act:
-        pytest.skip("enrol makes its certificate in such memory: systemd/praxis-enrol.service.d/tls_certificate.conf")
     assert captured.tries(act).failed == "EPERM"
 
 
