@@ -31,17 +31,17 @@ class Keyboard:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    async def reach(self, selector: str) -> None:
-        """Press Tab until the focus is there; wherever it comes to rest, it is to be seen."""
+    async def reach(self, selector: str, by: str = "Tab") -> None:
+        """Press Tab (or Shift+Tab) until the focus is there; wherever it comes to rest, it is to be seen."""
         for _ in range(MAX_TABS):
             if await self.page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
                 return
-            await self.page.keyboard.press("Tab")
+            await self.page.keyboard.press(by)
             assert await self.page.evaluate(FOCUS_SHOWS), "where the focus is can be seen"
         raise AssertionError(f"{selector} is not reached by Tab")
 
-    async def press(self, selector: str, key: str = "Enter") -> None:
-        await self.reach(selector)
+    async def press(self, selector: str, key: str = "Enter", by: str = "Tab") -> None:
+        await self.reach(selector, by)
         await self.page.keyboard.press(key)
 
     async def type(self, **fields: str) -> None:
@@ -112,12 +112,13 @@ async def read_as_patient(keyboard: Keyboard, pin: str) -> None:
     await expect(page.locator("h1")).to_be_focused()
     await keyboard.press(".documents button", "Space")
     await expect(page.locator("iframe.pdf[data-shown]")).to_be_visible()
-    await keyboard.reach("iframe.pdf")
     [viewer] = [frame for frame in page.frames if frame.url.endswith("/viewer.html")]
+    await expect(viewer.locator("#larger")).to_be_enabled()
+    await keyboard.reach("iframe.pdf")
     assert await viewer.evaluate("document.activeElement.id") == "larger"
     assert await viewer.evaluate(FOCUS_SHOWS)
     width = await viewer.locator("canvas").first.evaluate("(canvas) => canvas.clientWidth")
     await page.keyboard.press("Enter")
     await expect(viewer.locator("canvas").first).not_to_have_js_property("clientWidth", width)
-    await keyboard.press("main .buttons button")
+    await keyboard.press("main .buttons button:first-child", by="Shift+Tab")  # back out of the document, to what stands before it
     await expect(page.locator(".documents")).to_be_visible()
