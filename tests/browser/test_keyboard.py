@@ -120,5 +120,7 @@ async def read_as_patient(keyboard: Keyboard, pin: str) -> None:
     width = await viewer.locator("canvas").first.evaluate("(canvas) => canvas.clientWidth")
     await page.keyboard.press("Enter")
     await expect(viewer.locator("canvas").first).not_to_have_js_property("clientWidth", width)
-    await keyboard.press("main .buttons button:first-child", by="Shift+Tab")  # back out of the document, to what stands before it
+    await keyboard.press(
+        "main .buttons button:first-child", by="Shift+Tab"
+    )  # back out of the document, to what stands before it
     await expect(page.locator(".documents")).to_be_visible()
