@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import os
 import ssl
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from appliance.core.errors import Tampered
+from appliance.core.files import write_whole
 from appliance.core.journal import say
 
 MAX_CHAIN_BYTES = 64 * 1024
@@ -63,7 +63,7 @@ class PageCertificate:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(self._host)]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        _write(self._request, request.public_bytes(Encoding.PEM), mode=0o644)
+        write_whole(self._request, request.public_bytes(Encoding.PEM), mode=0o644)
 
     def look(self, now: datetime.datetime) -> bool:
         """Look for a new chain and take it if it fits; say whether there is a context now."""
@@ -85,7 +85,7 @@ class PageCertificate:
     def _take(self, chain: bytes, now: datetime.datetime) -> None:
         try:
             check_chain(chain, self._host, self._key.public_key(), now)
-            _write(self._chain_file, chain, mode=0o600)
+            write_whole(self._chain_file, chain, mode=0o600)
             self._context = make_context(self._chain_file, self._key_file, self._host)
         except (Tampered, ssl.SSLError):
             say("page_certificate_refused", priority="warning")
@@ -95,7 +95,7 @@ class PageCertificate:
     def _load_or_make_key(self) -> ec.EllipticCurvePrivateKey:
         if not self._key_file.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            _write(
+            write_whole(
                 self._key_file,
                 key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
                 mode=0o600,
@@ -145,21 +145,3 @@ def _state_of(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file whole or not at all; synced, so that a power cut leaves the old or the new one (rename(2))."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

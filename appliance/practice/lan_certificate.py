@@ -8,7 +8,6 @@ refuse longer ones (support.apple.com/103769). Files: lan-ca.pem, lan.pem, lan.k
 from __future__ import annotations
 
 import datetime
-import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from appliance.core.files import write_whole
 
 VALIDITY = datetime.timedelta(days=820)
 #: A certificate with less time left than this is replaced at the next start.
@@ -99,9 +100,9 @@ def _make(authority: Path, chain: Path, key: Path, host: str, now: datetime.date
     )
     private = leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     # The chain last: a start in between finds a key without its certificate and makes all three anew.
-    _write(authority, root.public_bytes(Encoding.PEM), mode=0o644)
-    _write(key, private, mode=0o600)
-    _write(chain, leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM), mode=0o644)
+    write_whole(authority, root.public_bytes(Encoding.PEM), mode=0o644)
+    write_whole(key, private, mode=0o600)
+    write_whole(chain, leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM), mode=0o644)
 
 
 def _name(text: str) -> x509.Name:
@@ -132,21 +133,3 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file whole or not at all; synced, so that a power cut leaves the old or the new one (rename(2))."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -56,7 +56,7 @@ class Peer:
 
     @asynccontextmanager
     async def open(self, call: Call[Any]) -> AsyncIterator[tuple[Stream, Channel]]:
-        """Upgrade a call and give the stream; for a verb with stream "in" use `send_all` instead where it fits."""
+        """Upgrade a call and give the stream; for a verb with stream "in" use `send`, for "out" `receive`."""
         channel = await self._dial()
         try:
             read_reply(await self._exchange(channel, call, None, upgrade=True), Done)
