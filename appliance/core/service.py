@@ -61,6 +61,11 @@ def run(main: Main, *, fast_loop: bool = False) -> None:
             sock.close()
 
 
+async def fails_with(failure: asyncio.Future[None]) -> None:
+    """Wait for a failure and raise it: a task for a process whose callbacks may meet a bug."""
+    await failure
+
+
 async def _until_terminated(main: Main, sockets: Mapping[str, socket.socket]) -> None:
     loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(main(sockets))

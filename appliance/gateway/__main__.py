@@ -10,16 +10,15 @@ from pathlib import Path
 
 from appliance.contracts.gateway import GATEWAY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
-from appliance.contracts.vault import VAULT
+from appliance.contracts.vault import VAULT, Box, Describe
 from appliance.core.confine import confine_passed_sockets
-from appliance.core.service import report_ready, run
+from appliance.core.service import fails_with, report_ready, run
 from appliance.core.settings import read_settings
-from appliance.core.varlink import Peer, serve
+from appliance.core.varlink import Peer, WatchedPeer, ask_patiently, serve
 from appliance.gateway.answers import make_answers
 from appliance.gateway.connections import Connections
 from appliance.gateway.page_certificate import PageCertificate
 from appliance.gateway.page_files import read_page_files
-from appliance.gateway.peer_watch import PeerWatch, describe_box
 from appliance.gateway.routes import Host, Routes
 from appliance.gateway.settings import GatewaySettings
 from appliance.gateway.spool import Spool
@@ -31,20 +30,18 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     """Serve the connections that tunnel passes."""
     settings = read_settings(GatewaySettings, "gateway")
     files = read_page_files()
-    vault = Peer.of(VAULT, "vault")
-    box = await describe_box(vault, patience_s=settings.peer_patience_s)
+    vault = WatchedPeer(Peer.of(VAULT, "vault"))
+    box: Box = await ask_patiently(vault, Describe(), patience_s=settings.peer_patience_s)
     certificate = PageCertificate(
         box.page_host, Path(settings.state), Path(settings.certificate_request), Path(settings.certificate)
     )
     certificate.write_request()
-    vault_watch = PeerWatch(settings.peer_patience_s)
     with ThreadPoolExecutor(READING_THREADS, "spool") as executor:
         routes = Routes(
             Host(box.page_host, box.page_port),
             files,
             Spool(Path(settings.spool), executor),
             vault,
-            vault_watch=vault_watch,
             vault_timeout_s=settings.vault_timeout_s,
             stall_timeout_s=settings.stall_timeout_s,
         )
@@ -60,15 +57,11 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
                 answers = [(GATEWAY, make_answers(connections)), (PROCESS, PROCESS_ANSWERS)]
                 group.create_task(serve(sockets["local"], answers))
                 group.create_task(certificate.watch())
-                group.create_task(_fails_with(connections.bug))
-                group.create_task(_fails_with(vault_watch.gone))
+                group.create_task(fails_with(connections.bug))
+                group.create_task(vault.watch(settings.peer_patience_s))
                 report_ready()
         finally:
             await connections.close()
-
-
-async def _fails_with(failure: asyncio.Future[None]) -> None:
-    await failure
 
 
 if __name__ == "__main__":

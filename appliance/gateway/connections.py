@@ -1,14 +1,13 @@
 """Patients' connections: connected TCP sockets that were passed in, TLS 1.3, HTTP/1.1, all within limits.
 
 gateway opens no socket and listens on none. Rules: a passed descriptor is believed only after the kernel says that it
-is a connected TCP stream; the number of connections is capped; a connection that asks nothing is closed; a request
-that is no HTTP gets a constant answer; a bug in answering ends the process. The server owns each socket it took.
+is a connected TCP stream; the number of connections is capped; each is within the limits of core/http_connection.py;
+a bug in answering ends the process. The server owns each socket it took.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import ssl
@@ -16,10 +15,9 @@ import stat
 from collections.abc import Callable
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_protocol import RequestHandler
 
 from appliance.core.errors import Invalid, Unavailable
+from appliance.core.http_connection import HttpLimits, QuietProtocol
 from appliance.core.metrics import Counter, gauge
 from appliance.gateway import headers
 from appliance.gateway.routes import Routes
@@ -35,10 +33,6 @@ _taken = Counter(
     ["served", "full", "no_tls", "not_ready", "invalid"],
 )
 _open = gauge("patient_connections_open", "Patients' connections that are open now.")
-
-#: The library's messages quote what a stranger sent; they go nowhere (docs/threats.md, A27).
-_silent = logging.Logger("silent")
-_silent.addHandler(logging.NullHandler())
 
 
 def checked_socket(descriptor: int) -> socket.socket:
@@ -68,31 +62,6 @@ def checked_socket(descriptor: int) -> socket.socket:
     return sock
 
 
-class PatientProtocol(RequestHandler):
-    """One connection's HTTP; says nothing of its own to a stranger but one constant line."""
-
-    on_lost: Callable[[], None]
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection as closed."""
-        super().connection_lost(exc)
-        self.on_lost()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is no proper request with a constant; the exception's text stays here."""
-        if isinstance(request.writer, AbstractStreamWriter) and request.writer.output_size > 0:
-            raise ConnectionError
-        answer = web.Response(status=status, headers=headers.EVERY_ANSWER)
-        answer.force_close()
-        return answer
-
-
 class Connections:
     """Takes connections and serves them; `context()` gives the TLS context of the moment, or None."""
 
@@ -109,7 +78,7 @@ class Connections:
         self._routes = routes
         self._context = context
         self._max_connections = max_connections
-        self._idle_timeout_s = idle_timeout_s
+        self._limits = HttpLimits(MAX_LINE_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, idle_timeout_s)
         self._handshake_timeout_s = handshake_timeout_s
         self._count = 0
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -145,22 +114,10 @@ class Connections:
 
     async def _serve(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         """Shake hands; the connection is counted until its protocol loses it, or until no handshake came about."""
-        protocols: list[PatientProtocol] = []
+        protocols: list[QuietProtocol] = []
 
-        def make_protocol() -> PatientProtocol:
-            protocol = PatientProtocol(
-                self._server,
-                loop=asyncio.get_running_loop(),
-                keepalive_timeout=self._idle_timeout_s,
-                logger=_silent,
-                access_log=None,  # type: ignore[arg-type] # the library takes None and does not say so
-                max_line_size=MAX_LINE_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
-                max_headers=MAX_HEADERS,
-                lingering_time=0,
-                auto_decompress=False,
-            )
-            protocol.on_lost = lambda: None
+        def make_protocol() -> QuietProtocol:
+            protocol = QuietProtocol(self._server, self._limits, headers.EVERY_ANSWER)
             protocols.append(protocol)
             return protocol
 

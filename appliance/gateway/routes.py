@@ -19,13 +19,12 @@ from aiohttp import web
 
 from appliance.contracts.values import Pin
 from appliance.contracts.vault import OpenShare, PatientView, ShowShare
-from appliance.core.errors import Invalid, NotFound, PraxisError, Unavailable
+from appliance.core.errors import Invalid, NotFound, PraxisError
 from appliance.core.metrics import Counter
-from appliance.core.varlink import Peer
+from appliance.core.varlink import Peer, WatchedPeer
 from appliance.gateway import headers
 from appliance.gateway.byte_range import parse_range
 from appliance.gateway.page_files import PageFile
-from appliance.gateway.peer_watch import PeerWatch
 from appliance.gateway.spool import SealedFile, Spool, Withdrawn
 from appliance.gateway.time_grid import pause_s
 
@@ -87,9 +86,8 @@ class Routes:
         host: Host,
         files: Mapping[str, PageFile],
         spool: Spool,
-        vault: Peer,
+        vault: Peer | WatchedPeer,
         *,
-        vault_watch: PeerWatch,
         vault_timeout_s: float,
         stall_timeout_s: float,
     ) -> None:
@@ -97,7 +95,6 @@ class Routes:
         self._files = files
         self._spool = spool
         self._vault = vault
-        self._vault_watch = vault_watch
         self._vault_timeout_s = vault_timeout_s
         self._stall_timeout_s = stall_timeout_s
         self._table: Mapping[tuple[str, str], Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] = {
@@ -202,13 +199,7 @@ class Routes:
         return answer
 
     async def _ask_vault(self, call: ShowShare | OpenShare) -> PatientView:
-        try:
-            view: PatientView = await self._vault.ask(call, timeout_s=self._vault_timeout_s)
-        except Unavailable as error:
-            if error.code == "peer_away":
-                self._vault_watch.away(asyncio.get_running_loop().time())
-            raise
-        self._vault_watch.there()
+        view: PatientView = await self._vault.ask(call, timeout_s=self._vault_timeout_s)
         return view
 
     async def _on_grid(self, ask: Callable[[], Awaitable[web.Response]]) -> web.Response:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
+from appliance.contracts.vault import Describe
 from appliance.core.accept import accept_connections
 from appliance.core.confine import confine_passed_sockets
-from appliance.core.service import report_ready, run
+from appliance.core.service import fails_with, report_ready, run
 from appliance.core.settings import read_settings
-from appliance.core.varlink import serve
+from appliance.core.varlink import ask_patiently, serve
 from appliance.practice.connections import Connections, silence_libraries
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
@@ -32,7 +33,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     silence_libraries()
     settings = read_settings(PracticeSettings, "practice")
     peers = Peers()
-    box = await peers.describe_box(settings.peer_patience_s)
+    box = await ask_patiently(peers.vault, Describe(), patience_s=settings.peer_patience_s)
     certificate = keep_certificate(settings.state, box.lan_host, datetime.datetime.now(datetime.UTC))
     pages, links = Pages(box), PendingLinks()
     guard = Guard(Host(box), peers, pages, links)
@@ -49,11 +50,6 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         group.create_task(fails_with(guard.bug))
         group.create_task(peers.watch(settings.peer_patience_s))
         report_ready()
-
-
-async def fails_with(failure: asyncio.Future[None]) -> None:
-    """Wait for a failure and raise it."""
-    await failure
 
 
 if __name__ == "__main__":

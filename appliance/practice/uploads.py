@@ -19,9 +19,9 @@ from appliance.contracts.records import AddDocument, AddedDocument
 from appliance.contracts.values import MAX_DOCUMENT_BYTES
 from appliance.core.errors import Invalid, PraxisError, Unavailable
 from appliance.core.metrics import Counter
+from appliance.core.varlink import WatchedPeer
 from appliance.practice import fields
 from appliance.practice.media_types import FIRST_BYTES, recognise
-from appliance.practice.peers import WatchedPeer
 from appliance.practice.stall import within
 
 PIECE_BYTES = 256 * 1024

@@ -1,7 +1,7 @@
 """Keep the box connected: dial, run a session, wait with back-off, dial again; for ever.
 
 A lost portal, a refusal, a wrong certificate and a portal that breaks the protocol are all states here, not
-failures of the process. Only a peer on this box that cannot be redialled (peers.PeerGone) ends it.
+failures of the process. Only a peer on this box that cannot be redialled (core/varlink/watch.py: PeerGone) ends it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import time
 from appliance.contracts.vault import Describe
 from appliance.core.errors import PraxisError, Refused
 from appliance.core.journal import say
-from appliance.core.varlink import Peer
+from appliance.core.varlink import Peer, PeerGone, ask_patiently
 from appliance.tunnel.backoff import Backoff
 from appliance.tunnel.dial import dial_control
-from appliance.tunnel.peers import PeerGone, ask
 from appliance.tunnel.portal_address import PortalAddress
 from appliance.tunnel.session import run_session
 from appliance.tunnel.settings import TunnelSettings
@@ -50,7 +49,7 @@ async def _connect_once(
         say("portal_connected")
 
     try:
-        portal = PortalAddress.of(await ask(vault, Describe(), patience_s=settings.peer_patience_s))
+        portal = PortalAddress.of(await ask_patiently(vault, Describe(), patience_s=settings.peer_patience_s))
         async with dial_control(portal, settings.dial_timeout_s) as socket:
             await run_session(
                 socket,

@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from appliance.contracts.vault import DeviceProof, ProveDevice
 from appliance.core.errors import Invalid, PraxisError, Refused, Unavailable
-from appliance.core.varlink import Peer
+from appliance.core.varlink import Peer, PeerGone, ask_patiently
 from appliance.formats import tunnel_control as control
 from appliance.formats.yamux import DataReceived, PeerGoesAway, Session, StreamFinished, StreamReset
 from appliance.tunnel.dial import MAX_MESSAGE_BYTES, ControlSocket
-from appliance.tunnel.peers import PeerGone, ask
 from appliance.tunnel.settings import TunnelSettings
 
 PROOF_TIMEOUT_S = 20.0
@@ -113,7 +112,7 @@ async def _prove(
     if not isinstance(asked, control.Nonce):
         raise Invalid("tunnel_turn")
     call = ProveDevice(nonce=asked.nonce, portal_certificate_sha256=certificate_sha256)
-    proof = await ask(vault, call, patience_s=settings.peer_patience_s)
+    proof = await ask_patiently(vault, call, patience_s=settings.peer_patience_s)
     conversation.say(_prove_frame(proof))
     if isinstance(await conversation.next_frame(), control.Refused):
         raise Refused("portal_refused")

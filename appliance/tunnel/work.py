@@ -13,10 +13,9 @@ import socket
 
 from appliance.contracts.gateway import TakeConnection
 from appliance.core.errors import PraxisError, Unavailable
-from appliance.core.varlink import Peer
+from appliance.core.varlink import Peer, PeerGone, ask_patiently
 from appliance.formats.tunnel_control import TOKEN_LIFETIME_S
 from appliance.tunnel.dial import Address, dial_work, let_patient_stall
-from appliance.tunnel.peers import PeerGone, ask
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status, connections
 
@@ -50,7 +49,7 @@ class WorkConnections:
                     connections.add("unused")
                     return
                 let_patient_stall(sock, self._settings.stall_timeout_s)
-                await ask(
+                await ask_patiently(
                     self._gateway,
                     TakeConnection(),
                     patience_s=self._settings.peer_patience_s,

@@ -88,7 +88,7 @@ async def test_the_intake_answers_with_two_identifiers_or_a_problem(box: DemoBox
 def test_gateway_cannot_list_documents():
     """The table of questions is the one we decided on: none lists, none takes a query."""
     routes = Routes.__new__(Routes)
-    Routes.__init__(routes, None, {"/": None}, None, None, vault_watch=None, vault_timeout_s=1, stall_timeout_s=1)
+    Routes.__init__(routes, None, {"/": None}, None, None, vault_timeout_s=1, stall_timeout_s=1)
     asked = sorted(f"{method} {path}" for method, path in routes._table if path != "/")
     assert asked == snapshot("gateway_questions")
 

@@ -30,9 +30,9 @@ from yarl import URL
 from appliance.contracts.audit import AUDIT
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.tunnel import TUNNEL, ReadState, TunnelState
-from appliance.contracts.vault import VAULT, FinishProvisioning
+from appliance.contracts.vault import VAULT, Describe, FinishProvisioning
 from appliance.core.accept import accept_connections
-from appliance.core.varlink import serve
+from appliance.core.varlink import ask_patiently, serve
 from appliance.practice.connections import Connections
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
@@ -274,7 +274,7 @@ async def served_practice(
     """Serve practice alone on `listener`; its peers' sockets are in `<folder>/run`."""
     chosen = PracticeSettings(state=folder / "practice", **settings)
     peers = Peers(folder=folder / "run")
-    box = await peers.describe_box(5)
+    box = await ask_patiently(peers.vault, Describe(), patience_s=5)
     now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
     certificate = keep_certificate(chosen.state, box.lan_host, now)
     pages, links = Pages(box), PendingLinks()

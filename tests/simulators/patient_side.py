@@ -36,7 +36,6 @@ from appliance.formats.share_manifest import Manifest, ManifestDocument, format_
 from appliance.gateway.connections import Connections
 from appliance.gateway.page_certificate import PageCertificate
 from appliance.gateway.page_files import read_page_files
-from appliance.gateway.peer_watch import PeerWatch
 from appliance.gateway.routes import Host, Routes
 from appliance.gateway.spool import Spool
 from tests.simulators.gateway_vault import SimulatedShare, SimulatedVault
@@ -230,13 +229,11 @@ async def run_patient_side(
             interface = Interface(
                 VAULT.name, {verb.__name__: verb for verb in (Describe, ShowShare, OpenShare)}, VAULT.description
             )
-            watch = PeerWatch(10)
             routes = Routes(
                 Host(HOST, side.port),
                 page_files(),
                 Spool(side.spool, executor),
                 Peer(VAULT, folder / "vault.sock"),
-                vault_watch=watch,
                 vault_timeout_s=10,
                 stall_timeout_s=30,
             )

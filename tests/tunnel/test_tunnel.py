@@ -17,11 +17,10 @@ from aiohttp import web
 from appliance.contracts.gateway import GATEWAY
 from appliance.contracts.tunnel import TUNNEL, ReadState
 from appliance.contracts.vault import VAULT
-from appliance.core.varlink import Caller, Peer
+from appliance.core.varlink import Caller, Peer, PeerGone
 from appliance.formats import tunnel_control as control
 from appliance.tunnel.answers import make_answers
 from appliance.tunnel.keeper import keep_connected
-from appliance.tunnel.peers import PeerGone
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import State, Status
 from provisioning.portal.authority import Authority

@@ -79,6 +79,15 @@ class Peer:
             async for piece in stream.pieces():
                 yield piece
 
+    async def can_be_dialled(self) -> bool:
+        """Say whether somebody listens at the socket; a process that is slow, or just starting, is there."""
+        try:
+            channel = await self._dial()
+        except Unavailable:
+            return False
+        channel.close()
+        return True
+
     async def _dial(self) -> Channel:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.setblocking(False)
