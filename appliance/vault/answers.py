@@ -77,7 +77,8 @@ class VaultAnswers:
                 await vault.change(lambda state, _: _provisioned_again(state, call, code))
             else:
                 box = _facts(call, secrets.token_hex(16), code)
-                vault.begin(await make_keys(vault.tpm, vault.storage_root), State(box=box, seen_at=vault.now()))
+                made = await make_keys(vault.tpm, vault.storage_root)
+                await vault.begin(made, State(box=box, seen_at=vault.now()))
             box = vault.state.box
             return NewBox(box=box.box, device_key=vault.keys.device_public_key, claim_code=code, serial=box.serial)
 

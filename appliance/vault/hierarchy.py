@@ -38,6 +38,11 @@ def erasure_authorisation(root_key: bytes) -> bytes:
     return derive(root_key, "erasure authorisation")
 
 
+def counter_authorisation(root_key: bytes) -> bytes:
+    """Give what authorises counting in the TPM: nobody else can make the box's state invalid."""
+    return derive(root_key, "counter authorisation")
+
+
 @dataclass(frozen=True)
 class Keys:
     """The keys in vault's memory; none is in `repr`."""
@@ -47,6 +52,7 @@ class Keys:
     pin_verifiers: bytes = field(repr=False)
     document_keys: bytes = field(repr=False)
     share_state: bytes = field(repr=False)
+    counter_authorisation: bytes = field(repr=False)
 
     @classmethod
     def of(cls, root_key: bytes, erasure_key: bytes) -> Keys:
@@ -57,6 +63,7 @@ class Keys:
             pin_verifiers=derive(root_key, "pin verifiers"),
             document_keys=derive(erasure_key, "document keys"),
             share_state=derive(erasure_key, "share state"),
+            counter_authorisation=counter_authorisation(root_key),
         )
 
 

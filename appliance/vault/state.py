@@ -15,9 +15,10 @@ from appliance.vault.hierarchy import NONCE_BYTES, Keys, seal, unseal
 from appliance.vault.shares import Share
 from appliance.vault.staff import Accounts
 
-MAGIC = b"praxissafe vault state 1\0"
+MAGIC = b"praxissafe vault state 2\0"
 SHARES_CONTEXT = b"praxissafe vault shares 1\0"
-HEADER = struct.Struct(f">{len(MAGIC)}sQ")
+#: Magic, sequence number, count.
+HEADER = struct.Struct(f">{len(MAGIC)}sQQ")
 MAX_STATE_BYTES = 64 * 1024 * 1024
 
 
@@ -56,20 +57,27 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shares: bytes
 
 
-def encode_state(state: State, sequence: int, keys: Keys, random: bytes) -> bytes:
+class Position(msgspec.Struct, frozen=True):
+    """Where a state stands: its number among all that were written, and the TPM's count it is valid at."""
+
+    sequence: int
+    count: int
+
+
+def encode_state(state: State, position: Position, keys: Keys, random: bytes) -> bytes:
     """Give the file's bytes; `random` is 24 fresh random bytes, for this call only."""
-    header = HEADER.pack(MAGIC, sequence)
+    header = HEADER.pack(MAGIC, position.sequence, position.count)
     shares = msgspec.msgpack.encode(state.shares)
     sealed_shares = seal(keys.share_state, shares, SHARES_CONTEXT + header, random[:NONCE_BYTES])
     stored = msgspec.msgpack.encode(_Stored(msgspec.structs.replace(state, shares={}), sealed_shares))
     return header + seal(keys.state, stored, header, random[NONCE_BYTES : 2 * NONCE_BYTES])
 
 
-def decode_state(data: bytes, keys: Keys) -> tuple[State, int]:
-    """Give the state and its sequence number; Tampered("state") if one bit differs or it is another box's."""
+def decode_state(data: bytes, keys: Keys) -> tuple[State, Position]:
+    """Give the state and its position; Tampered("state") if one bit differs or it is another box's."""
     header = data[: HEADER.size]
     try:
-        magic, sequence = HEADER.unpack(header)
+        magic, *position = HEADER.unpack(header)
     except struct.error as error:
         raise Tampered("state") from error
     if magic != MAGIC:
@@ -81,4 +89,4 @@ def decode_state(data: bytes, keys: Keys) -> tuple[State, int]:
         state = msgspec.structs.replace(stored.rest, shares=msgspec.msgpack.decode(shares, type=dict[str, Share]))
     except msgspec.MsgspecError as error:
         raise Tampered("state") from error
-    return state, sequence
+    return state, Position(*position)

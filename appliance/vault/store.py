@@ -1,7 +1,14 @@
 """The state on disk: one change at a time, in memory only after it is synced.
 
 A change is a pure function from the state to the next one; it is run under the store's lock, so it always sees the
-latest. Whoever gets an answer from `change` may rely on it after a power cut.
+latest. Whoever gets an answer from `change` may rely on it after a power cut, and, where going back would gain
+somebody something (rollback.py), after an older file was put back: the file carries a count, and is valid at that
+count of the TPM's counter or at the one before.
+
+A counted change is written at the next count and synced, then the TPM counts. A power cut between the two leaves a
+file one ahead, which the next start completes. What was written at a count that the TPM had not reached may lie about
+somewhere, though it never took effect: so a start, and whatever follows a failed write, use up one count more
+(docs/decisions/counted-state.md).
 """
 
 from __future__ import annotations
@@ -18,55 +25,77 @@ from appliance.core.metrics import Counter
 from appliance.vault.clock import Clock
 from appliance.vault.files import read_capped, write_synced
 from appliance.vault.hierarchy import NONCE_BYTES, Keys
-from appliance.vault.state import MAX_STATE_BYTES, State, decode_state, encode_state
+from appliance.vault.rollback import must_be_counted
+from appliance.vault.state import MAX_STATE_BYTES, Position, State, decode_state, encode_state
+from appliance.vault.tpm import Tpm
 
 STATE_FILE = "state"
 Change = Callable[[State, int], State]
 
 _writes = Counter("vault_state_writes_total", "Changes of vault's state by how they ended.", ["written", "failed"])
+_counts = Counter("vault_state_counts_total", "Steps of the TPM's counter by cause.", ["change", "start"])
 
 
 class Store:
     """The state, and the file it lies in."""
 
-    def __init__(self, path: Path, keys: Keys, clock: Clock, state: State, sequence: int) -> None:
+    def __init__(self, path: Path, keys: Keys, clock: Clock, tpm: Tpm, state: State, position: Position) -> None:
         self._path = path
         self._keys = keys
         self._clock = clock
+        self._tpm = tpm
         self._lock = asyncio.Lock()
-        self._sequence = sequence
+        self._position = position
+        #: True while a state that never took effect may exist, written at the next count.
+        self._may_fork = True
         self.state = state
 
     @classmethod
-    def make(cls, folder: Path, keys: Keys, clock: Clock, state: State) -> Store:
-        """Begin a state; replaces what a broken-off start of this box left."""
-        store = cls(folder / STATE_FILE, keys, clock, state, 0)
-        store._write(state)
+    async def make(cls, folder: Path, keys: Keys, clock: Clock, tpm: Tpm, state: State) -> Store:
+        """Begin a state and its counter; replaces what a broken-off start of this box left."""
+        count = await tpm.make_counter(keys.counter_authorisation)
+        store = cls(folder / STATE_FILE, keys, clock, tpm, state, Position(0, count))
+        await store._write_counted(state, "start")
         return store
 
     @classmethod
-    def open(cls, folder: Path, keys: Keys, clock: Clock) -> Store:
-        """Read it and raise the clock to it. Tampered("state"), also if there is none."""
+    async def open(cls, folder: Path, keys: Keys, clock: Clock, tpm: Tpm) -> Store:
+        """Read it, raise the clock to it, and make every other file of its count invalid.
+
+        Tampered("state"), also if there is none; Tampered("state_rolled_back") for an older one.
+        """
         try:
             data = read_capped(folder / STATE_FILE, MAX_STATE_BYTES, "state")
         except FileNotFoundError as error:
             raise Tampered("state") from error
-        state, sequence = decode_state(data, keys)
+        state, position = decode_state(data, keys)
+        count = await tpm.read_counter(keys.counter_authorisation)
+        if position.count not in (count, count + 1):
+            raise Tampered("state_rolled_back")
         clock.raise_to(state.seen_at)
-        return cls(folder / STATE_FILE, keys, clock, state, sequence)
+        store = cls(folder / STATE_FILE, keys, clock, tpm, state, Position(position.sequence, count))
+        await store._write_counted(state, "start")
+        return store
 
     async def change(self, change: Change) -> State:
         """Give the state after `change(state, now)`, synced; nothing is written if it gives the same object.
 
-        What `change` raises leaves everything as it was; so does Unavailable("storage").
+        What `change` raises leaves everything as it was; so does Unavailable("storage"). Once begun it goes on to its
+        end, whether or not the caller still waits.
         """
+        return await asyncio.shield(asyncio.ensure_future(self._change(change)))
+
+    async def _change(self, change: Change) -> State:
         async with self._lock:
             now = self._clock.now()
             changed = change(self.state, now)
             if changed is not self.state:
                 changed = replace(changed, seen_at=now)
                 try:
-                    await asyncio.to_thread(self._write, changed)
+                    if must_be_counted(self.state, changed):
+                        await self._write_counted(changed, "change")
+                    else:
+                        await self._write(changed, self._position.count)
                 except BaseException:
                     _writes.add("failed")
                     raise
@@ -74,7 +103,19 @@ class Store:
                 self.state = changed
             return changed
 
-    def _write(self, state: State) -> None:
-        random = secrets.token_bytes(2 * NONCE_BYTES)
-        write_synced(self._path, encode_state(state, self._sequence + 1, self._keys, random))
-        self._sequence += 1
+    async def _write_counted(self, state: State, why: str) -> None:
+        for _ in range(2 if self._may_fork else 1):
+            self._may_fork = True
+            await self._write(state, self._position.count + 1)
+            count = await self._tpm.increment_counter(self._keys.counter_authorisation)
+            if count != self._position.count + 1:
+                raise Tampered("state_counter")
+            self._position = replace(self._position, count=count)
+            _counts.add(why)
+        self._may_fork = False
+
+    async def _write(self, state: State, count: int) -> None:
+        position = Position(self._position.sequence + 1, count)
+        data = encode_state(state, position, self._keys, secrets.token_bytes(2 * NONCE_BYTES))
+        await asyncio.to_thread(write_synced, self._path, data)
+        self._position = replace(self._position, sequence=position.sequence)

@@ -99,14 +99,14 @@ class Vault:
             if (self._folder / PROVISIONED_MARK).exists():
                 raise Tampered("key_file")
             return
-        self._store = Store.open(self._folder, self._opened.keys, self.clock)
+        self._store = await Store.open(self._folder, self._opened.keys, self.clock, self.tpm)
         await self.keep_house(starting=True)
         if self.state.box.provisioned:
             self.mark_provisioned()
 
-    def begin(self, made: MadeKeys, state: State) -> None:
+    async def begin(self, made: MadeKeys, state: State) -> None:
         """Begin the box with fresh keys: first the state, then the key file."""
-        store = Store.make(self._folder, made.opened.keys, self.clock, state)
+        store = await Store.make(self._folder, made.opened.keys, self.clock, self.tpm, state)
         write_key_file(self._folder, made.file)
         self._opened, self._store = made.opened, store
 

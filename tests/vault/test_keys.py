@@ -24,7 +24,8 @@ from appliance.formats.tunnel_control import proof_bytes
 from appliance.vault import files
 from appliance.vault.keys import KeyFile
 from appliance.vault.state import decode_state
-from appliance.vault.tpm import ERASURE_INDEX, STORAGE_ROOT
+from appliance.vault.tpm_connection import STORAGE_ROOT
+from appliance.vault.tpm_nv import ERASURE_INDEX
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import DOCUMENT, PROVISION
 
