@@ -14,7 +14,7 @@ TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashico
 BOX_TESTS := tests/attacks tests/browser tests/walks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock system-packages test-packages
+.PHONY: help setup run test check cuts lock system-packages test-packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ lint:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+cuts: setup $(VENV)/.development ## cut the power 10,000 times in vault's writing (CUTS=, SEED=)
+	CUTS=$(or $(CUTS),10000) SEED=$(or $(SEED),20) $(VENV)/bin/python -m pytest tests/vault/test_cuts.py --capture=no
 
 lock: $(VENV)/.development ## choose versions anew and write their hashes (requirements/*.txt)
 	@cd requirements && for name in build runtime provisioning development; do \

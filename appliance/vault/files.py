@@ -25,9 +25,9 @@ def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
         _write_new(new, data, mode)
     except OSError as error:
         with contextlib.suppress(OSError):
-            new.unlink()
+            os.unlink(new)
         raise Unavailable("storage") from error
-    new.replace(path)
+    os.replace(new, path)
     sync_folder(path.parent)
 
 
@@ -52,8 +52,11 @@ def read_capped(path: Path, max_bytes: int, code: str) -> bytes:
 def _write_new(new: Path, data: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(new, flags, mode)
-    with os.fdopen(descriptor, "wb") as file:
+    try:
         os.fchmod(descriptor, mode)  # whatever the umask says
-        file.write(data)
-        file.flush()
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""An older state, put back, does not open: the state is bound to a counter in the TPM (A22)."""
+"""An older state, put back, does not open: the state is bound to a counter in the TPM (A21)."""
 
 import shutil
 

@@ -1,0 +1,180 @@
+"""A disk and a TPM counter whose power may be cut anywhere: what vault does is recorded, then every cut is made.
+
+The model of the disk is the one of "All File Systems Are Not Created Equal" (Pillai et al., OSDI 2014), at its weakest:
+what was written and not yet synced may be there or not, sector by sector (512 bytes), in any order; a name that was
+made or moved and whose folder is not yet synced may be there or not; what was synced stays. The counter is a TPM's:
+a step that it answered has been taken.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SECTOR_BYTES = 512
+#: How many different disks one cut may leave, besides "all lost" and "all kept".
+MIXED_DISKS = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened. `kind`: create, write, sync, move, remove, sync_folder, count, answer."""
+
+    kind: str
+    inode: int = 0
+    name: str = ""
+    other: str = ""
+    data: bytes = b""
+    offset: int = 0
+    value: Any = None
+
+
+class RecordedOs:
+    """Stands in for the module `os` in vault's files.py: does what it is asked and writes it down."""
+
+    def __init__(self, log: list[Step]) -> None:
+        self._log = log
+        self._inodes = 0
+        self._open: dict[int, int] = {}
+        self._at: dict[int, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        """Open; a file opened for writing is a new one, as vault writes them."""
+        descriptor = os.open(path, flags, mode)
+        self._open[descriptor] = 0
+        if flags & os.O_TRUNC:
+            self._inodes += 1
+            self._open[descriptor] = self._inodes
+            self._at[descriptor] = 0
+            self._log.append(Step("create", self._inodes, Path(path).name))
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """Write."""
+        written = os.write(descriptor, data)
+        place = self._at[descriptor]
+        self._log.append(Step("write", self._open[descriptor], data=bytes(data[:written]), offset=place))
+        self._at[descriptor] = place + written
+        return written
+
+    def fsync(self, descriptor: int) -> None:
+        """Sync a file, or the folder."""
+        os.fsync(descriptor)
+        inode = self._open[descriptor]
+        self._log.append(Step("sync", inode) if inode else Step("sync_folder"))
+
+    def replace(self, old: Path, new: Path) -> None:
+        """Move."""
+        os.replace(old, new)
+        self._log.append(Step("move", name=Path(old).name, other=Path(new).name))
+
+    def unlink(self, path: Path) -> None:
+        """Remove."""
+        os.unlink(path)
+        self._log.append(Step("remove", name=Path(path).name))
+
+
+class CountingTpm:
+    """The counter of a TPM, as Store asks it; `test_the_counter_of_the_model_is_a_tpms` holds it against a real one."""
+
+    def __init__(self, log: list[Step], count: int = 0) -> None:
+        self._log = log
+        self.count = count
+
+    async def make_counter(self, _: bytes) -> int:
+        """Begin above every count there was."""
+        return await self.increment_counter(b"")
+
+    async def read_counter(self, _: bytes) -> int:
+        """Give the count."""
+        return self.count
+
+    async def increment_counter(self, _: bytes) -> int:
+        """Count one up."""
+        self.count += 1
+        self._log.append(Step("count", value=self.count))
+        return self.count
+
+
+@dataclass
+class Disk:
+    """What survives and what may not, after some steps."""
+
+    #: Per inode: bytes that are synced, and writes that are not.
+    synced: dict[int, bytes] = field(default_factory=dict)
+    loose: dict[int, list[Step]] = field(default_factory=dict)
+    #: The folder as it is synced, and what was done to it since.
+    names: dict[str, int] = field(default_factory=dict)
+    loose_names: list[Step] = field(default_factory=list)
+    count: int = 0
+
+    def take(self, step: Step) -> None:
+        """Go one step on."""
+        if step.kind == "create":
+            self.synced[step.inode], self.loose[step.inode] = b"", []
+            self.loose_names.append(step)
+        elif step.kind == "write":
+            self.loose[step.inode].append(step)
+        elif step.kind == "sync":
+            self.synced[step.inode] = _written(self.synced[step.inode], self.loose[step.inode])
+            self.loose[step.inode] = []
+        elif step.kind in ("move", "remove"):
+            self.loose_names.append(step)
+        elif step.kind == "sync_folder":
+            self.names = _renamed(self.names, self.loose_names)
+            self.loose_names = []
+        elif step.kind == "count":
+            self.count = step.value
+
+    def after_a_cut(self, chance: random.Random) -> Iterator[dict[str, bytes]]:
+        """Give folders that the cut may leave: name -> bytes."""
+        yield self._folder([], lambda _: False)
+        yield self._folder(self.loose_names, lambda _: True)
+        if not self.loose_names and not any(self.loose.values()):
+            return
+        yield self._folder(self.loose_names, lambda _: False)
+        for _ in range(MIXED_DISKS):
+            kept = [step for step in self.loose_names if chance.random() < 0.5]
+            yield self._folder(kept, lambda _: chance.random() < 0.5)
+
+    def _folder(self, names: list[Step], keeps: Any) -> dict[str, bytes]:
+        folder = {}
+        for name, inode in _renamed(self.names, names).items():
+            sectors = [piece for step in self.loose[inode] for piece in _sectors(step) if keeps(piece)]
+            folder[name] = _written(self.synced[inode], sectors)
+        return folder
+
+
+def _sectors(step: Step) -> Iterator[Step]:
+    place = 0
+    while place < len(step.data):
+        end = min(len(step.data), place + SECTOR_BYTES - (step.offset + place) % SECTOR_BYTES)
+        yield Step("write", step.inode, data=step.data[place:end], offset=step.offset + place)
+        place = end
+
+
+def _written(before: bytes, writes: list[Step]) -> bytes:
+    after = bytearray(before)
+    for step in writes:
+        after.extend(bytes(max(0, step.offset + len(step.data) - len(after))))
+        after[step.offset : step.offset + len(step.data)] = step.data
+    return bytes(after)
+
+
+def _renamed(before: dict[str, int], steps: list[Step]) -> dict[str, int]:
+    after = dict(before)
+    for step in steps:
+        if step.kind == "create":
+            after[step.name] = step.inode
+        elif step.kind == "move" and step.name in after:
+            after[step.other] = after.pop(step.name)
+        elif step.kind == "remove":
+            after.pop(step.name, None)
+    return after
