@@ -1,4 +1,4 @@
-"""Files of the state folder, each replaced whole or not at all.
+"""Files of the state folder: replaced whole or not at all, or appended to.
 
 Written beside (`<name>.new`), synced, renamed over the old one, and the folder synced: after a power cut there is the
 old file or the new one, never half of one. Source: rename(2), fsync(2).
@@ -25,10 +25,19 @@ def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
         _write_new(new, data, mode)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(new)
+            new.unlink()
         raise Unavailable("storage") from error
-    os.replace(new, path)
+    new.replace(path)
     sync_folder(path.parent)
+
+
+def append_synced(path: Path, data: bytes) -> None:
+    """Append to the file; Unavailable("storage") if there is no room: a part may stand at its end then."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        _write_and_close(descriptor, data)
+    except OSError as error:
+        raise Unavailable("storage") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -52,8 +61,12 @@ def read_capped(path: Path, max_bytes: int, code: str) -> bytes:
 def _write_new(new: Path, data: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(new, flags, mode)
+    os.fchmod(descriptor, mode)  # whatever the umask says
+    _write_and_close(descriptor, data)
+
+
+def _write_and_close(descriptor: int, data: bytes) -> None:
     try:
-        os.fchmod(descriptor, mode)  # whatever the umask says
         left = memoryview(data)
         while left:
             left = left[os.write(descriptor, left) :]

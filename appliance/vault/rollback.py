@@ -34,7 +34,7 @@ def _gains(old: Share, new: Share | None) -> bool:
     Harmless: a share made or published since (it would be gone), a try given back, an opening counted, a tombstone
     forgotten, and a PIN printed: who made the share would see it once more, and has had it on paper.
     """
-    if old.r is None:
+    if old is new or old.r is None:
         return False
     if new is None:
         return old.stage == "open"

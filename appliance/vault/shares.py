@@ -22,7 +22,8 @@ from appliance.core.errors import Invalid, NotFound, Refused, Unavailable
 TRIES = 5
 UNPUBLISHED_S = 3600
 TOMBSTONE_S = 90 * 86400
-MAX_SHARES = 10_000
+#: 200 a day, live for 14 days and remembered for 90, and twice as many.
+MAX_SHARES = 40_000
 
 Stage = Literal["made", "open", "expired", "revoked", "closed"]
 Event = Literal["publish", "expire", "revoke", "close"]

@@ -1,5 +1,8 @@
 """The state on disk: one change at a time, in memory only after it is synced.
 
+The file holds the whole state as it once was, and what changed since; when that has grown long, or a write failed,
+the file is replaced by a whole one.
+
 A change is a pure function from the state to the next one; it is run under the store's lock, so it always sees the
 latest. Whoever gets an answer from `change` may rely on it after a power cut, and, where going back would gain
 somebody something (rollback.py), after an older file was put back: the file carries a count, and is valid at that
@@ -23,13 +26,23 @@ from msgspec.structs import replace
 from appliance.core.errors import Tampered
 from appliance.core.metrics import Counter
 from appliance.vault.clock import Clock
-from appliance.vault.files import read_capped, write_synced
-from appliance.vault.hierarchy import NONCE_BYTES, Keys
+from appliance.vault.files import append_synced, read_capped, write_synced
+from appliance.vault.hierarchy import Keys
 from appliance.vault.rollback import must_be_counted
-from appliance.vault.state import MAX_STATE_BYTES, Position, State, decode_state, encode_state
+from appliance.vault.state import State
+from appliance.vault.state_file import (
+    MAX_STATE_BYTES,
+    RANDOM_BYTES,
+    Position,
+    decode_file,
+    encode_change,
+    encode_whole,
+)
 from appliance.vault.tpm import Tpm
 
 STATE_FILE = "state"
+#: The changes may grow as long as the whole state, and at least so long, before they are folded into it.
+MIN_CHANGES_BYTES = 1024 * 1024
 Change = Callable[[State, int], State]
 
 _writes = Counter("vault_state_writes_total", "Changes of vault's state by how they ended.", ["written", "failed"])
@@ -48,6 +61,9 @@ class Store:
         self._position = position
         #: True while a state that never took effect may exist, written at the next count.
         self._may_fork = True
+        #: What the next write may append to; 0: it writes the state whole.
+        self._whole_bytes = 0
+        self._changes_bytes = 0
         self.state = state
 
     @classmethod
@@ -68,7 +84,7 @@ class Store:
             data = read_capped(folder / STATE_FILE, MAX_STATE_BYTES, "state")
         except FileNotFoundError as error:
             raise Tampered("state") from error
-        state, position = decode_state(data, keys)
+        state, position = decode_file(data, keys)
         count = await tpm.read_counter(keys.counter_authorisation)
         if position.count not in (count, count + 1):
             raise Tampered("state_rolled_back")
@@ -97,6 +113,7 @@ class Store:
                     else:
                         await self._write(changed, self._position.count)
                 except BaseException:
+                    self._whole_bytes = 0  # whatever stands at the file's end now, nothing is appended to it
                     _writes.add("failed")
                     raise
                 _writes.add("written")
@@ -115,7 +132,17 @@ class Store:
         self._may_fork = False
 
     async def _write(self, state: State, count: int) -> None:
-        position = Position(self._position.sequence + 1, count)
-        data = encode_state(state, position, self._keys, secrets.token_bytes(2 * NONCE_BYTES))
-        await asyncio.to_thread(write_synced, self._path, data)
-        self._position = replace(self._position, sequence=position.sequence)
+        position = replace(self._position, sequence=self._position.sequence + 1, count=count)
+        random = secrets.token_bytes(RANDOM_BYTES)
+        whole_bytes, self._whole_bytes = self._whole_bytes, 0
+        if whole_bytes and self._changes_bytes < max(whole_bytes, MIN_CHANGES_BYTES):
+            record, position = encode_change(self.state, state, position, self._keys, random)
+            await asyncio.to_thread(append_synced, self._path, record)
+            self._changes_bytes += len(record)
+        else:
+            record, position = encode_whole(state, position, self._keys, random)
+            await asyncio.to_thread(write_synced, self._path, record)
+            whole_bytes, self._changes_bytes = len(record), 0
+        # The count is the TPM's, not the record's: see _write_counted.
+        self._position = replace(position, count=self._position.count)
+        self._whole_bytes = whole_bytes

@@ -30,6 +30,9 @@ PROVISIONED_MARK = "provisioned"
 HOUSEKEEPING_INTERVAL_S = 60.0
 #: How old the latest time in the state may be on a quiet box.
 CLOCK_KEEPING_S = 3600
+#: How long after its time a share's secrets are destroyed at the latest; until then its time alone keeps it shut. All
+#: that ended within it costs one step of the TPM's counter.
+SETTLING_S = 3600
 
 
 class Vault:
@@ -48,6 +51,7 @@ class Vault:
         self._folder = folder
         self._opened: OpenedKeys | None = None
         self._store: Store | None = None
+        self._settled_at = 0
 
     @property
     def is_made(self) -> bool:
@@ -119,10 +123,11 @@ class Vault:
     async def keep_house(self, *, starting: bool = False) -> None:
         """Do what time does: expire and forget, and keep when devices were used and how late it is."""
         used_at, self.devices_used_at = self.devices_used_at, {}
+        settles = starting or self.now() - self._settled_at >= SETTLING_S
 
         def settle(state: State, now: int) -> State:
             accounts = staff.settle(staff.note_use(state.accounts, used_at), now)
-            kept = shares.settle(state.shares, now, starting=starting)
+            kept = shares.settle(state.shares, now, starting=starting) if settles else state.shares
             late = now - state.seen_at >= CLOCK_KEEPING_S
             if accounts is state.accounts and kept is state.shares and not late:
                 return state
@@ -130,6 +135,8 @@ class Vault:
 
         self.sessions.settle(self.now())
         await self.change(settle)
+        if settles:
+            self._settled_at = self.now()
 
     async def keep_house_for_ever(self) -> None:
         """Keep house once a minute; a full disk is no reason to end."""

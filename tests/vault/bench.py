@@ -19,7 +19,8 @@ from appliance.vault.audit_log import AuditLog
 from appliance.vault.clock import Clock
 from appliance.vault.hierarchy import Keys
 from appliance.vault.settings import VaultSettings
-from appliance.vault.state import State, decode_state
+from appliance.vault.state import State
+from appliance.vault.state_file import decode_file
 from appliance.vault.vault import Vault, open_vault
 from tests.simulators.audit_log import AuditSimulator
 
@@ -122,5 +123,5 @@ class Running:
     def state_on_disk(self) -> tuple[State, bytes]:
         """Read the state file as a thief with all keys would: the state, and its whole plaintext."""
         keys: Keys = self.vault.keys.keys
-        state, _ = decode_state((self.bench.folder / "state").read_bytes(), keys)
+        state, _ = decode_file((self.bench.folder / "state").read_bytes(), keys)
         return state, msgspec.msgpack.encode(state)

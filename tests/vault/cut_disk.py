@@ -8,12 +8,16 @@ a step that it answered has been taken.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from appliance.vault import files
 
 SECTOR_BYTES = 512
 #: How many different disks one cut may leave, besides "all lost" and "all kept".
@@ -39,6 +43,7 @@ class RecordedOs:
     def __init__(self, log: list[Step]) -> None:
         self._log = log
         self._inodes = 0
+        self._names: dict[str, int] = {}
         self._open: dict[int, int] = {}
         self._at: dict[int, int] = {}
 
@@ -46,14 +51,15 @@ class RecordedOs:
         return getattr(os, name)
 
     def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
-        """Open; a file opened for writing is a new one, as vault writes them."""
+        """Open the folder, a new file, or one to append to: that is all that vault does."""
         descriptor = os.open(path, flags, mode)
-        self._open[descriptor] = 0
+        name = Path(path).name
         if flags & os.O_TRUNC:
             self._inodes += 1
-            self._open[descriptor] = self._inodes
-            self._at[descriptor] = 0
-            self._log.append(Step("create", self._inodes, Path(path).name))
+            self._names[name] = self._inodes
+            self._log.append(Step("create", self._inodes, name))
+        self._open[descriptor] = self._names.get(name, 0)
+        self._at[descriptor] = os.fstat(descriptor).st_size
         return descriptor
 
     def write(self, descriptor: int, data: bytes) -> int:
@@ -71,14 +77,25 @@ class RecordedOs:
         self._log.append(Step("sync", inode) if inode else Step("sync_folder"))
 
     def replace(self, old: Path, new: Path) -> None:
-        """Move."""
+        """Stand in for Path.replace."""
         os.replace(old, new)
-        self._log.append(Step("move", name=Path(old).name, other=Path(new).name))
+        self._names[new.name] = self._names.pop(old.name)
+        self._log.append(Step("move", name=old.name, other=new.name))
 
     def unlink(self, path: Path) -> None:
-        """Remove."""
+        """Stand in for Path.unlink."""
         os.unlink(path)
-        self._log.append(Step("remove", name=Path(path).name))
+        self._log.append(Step("remove", name=path.name))
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Have vault's files.py use it."""
+        with (
+            patch.object(files, "os", self),
+            patch.object(Path, "replace", lambda old, new: self.replace(old, new)),
+            patch.object(Path, "unlink", lambda path: self.unlink(path)),
+        ):
+            yield
 
 
 class CountingTpm:

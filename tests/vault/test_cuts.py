@@ -102,7 +102,7 @@ async def record(folder: Path, changes: int) -> Run:
     folder.mkdir(parents=True)
     run, chance = Run(), random.Random(SEED)
     tpm = CountingTpm(run.steps)
-    with patch.object(files, "os", RecordedOs(run.steps)):
+    with RecordedOs(run.steps).installed(), patch.object(store, "MIN_CHANGES_BYTES", 4096):
         vault = await Store.make(folder, KEYS, clock(), tpm, State(box=facts()))
         run.steps.append(Step("answer", value=vault.state))
         for number in range(changes):
@@ -211,7 +211,7 @@ def moved_before_synced():
         new = path.with_name(path.name + files.NEW)
         descriptor = files.os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         files.os.write(descriptor, data)
-        files.os.replace(new, path)
+        new.replace(path)
         files.os.fsync(descriptor)
         os.close(descriptor)
         files.sync_folder(path.parent)
@@ -299,3 +299,12 @@ async def test_the_counter_of_the_model_is_a_tpms(tcti):
             assert await counter.make_counter(b"a" * 32) > first + 1
     finally:
         await tpm.close()
+
+
+async def test_the_file_is_appended_to_and_folded_in_the_recorded_run(tmp_path):
+    """Else the cuts would miss one of the two ways of writing."""
+    run = await record(tmp_path / "run", changes=60)
+    kinds = [step.kind for step in run.steps]
+    counted = kinds.count("answer")
+    assert 5 < kinds.count("move") < counted / 2
+    assert kinds.count("write") - kinds.count("create") > counted / 2

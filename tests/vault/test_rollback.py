@@ -1,5 +1,6 @@
 """An older state, put back, does not open: the state is bound to a counter in the TPM (A21)."""
 
+import os
 import shutil
 
 import pytest
@@ -94,11 +95,13 @@ async def test_a_write_that_failed_opens_at_no_later_time(bench, tmp_path, monke
         share = await vault.make_share(session)
         kept = []
 
-        def full(new, data, mode):
-            kept.append(data)
+        def full(descriptor, data):
+            os.write(descriptor, data)
+            kept.append((bench.folder / "state").read_bytes())
+            os.close(descriptor)
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(files, "_write_new", full)
+        monkeypatch.setattr(files, "_write_and_close", full)
         with pytest.raises(Unavailable, match="storage"):
             await vault.ask(OpenShare(proof=share.proof, pin=share.wrong_pin))
         monkeypatch.undo()

@@ -20,6 +20,7 @@ from appliance.contracts.vault import (
     ShowShare,
 )
 from appliance.core.errors import Invalid, NotFound, Refused, Unavailable
+from appliance.vault.vault import SETTLING_S
 from tests.vault.bench import DOCUMENT, PASSWORD, PATIENT
 
 DAY_S = 86400
@@ -256,10 +257,10 @@ async def test_tombstones_tell_for_90_days_and_are_then_forgotten(bench):
         session = await vault.claimed()
         share = await vault.make_share(session)
         await vault.ask(RevokeShare(session=session, share=share.share))
-        bench.clock.at += 90 * DAY_S - 10
+        bench.clock.at += 90 * DAY_S - SETTLING_S
         await vault.vault.keep_house()
         assert (await vault.ask(ShowShare(proof=share.proof))).state == "revoked"
-        bench.clock.at += 20
+        bench.clock.at += SETTLING_S
         await vault.vault.keep_house()
         with pytest.raises(NotFound, match="share"):
             await vault.ask(ShowShare(proof=share.proof))
