@@ -29,7 +29,7 @@ run: ## start the whole box and say where to go (as root; Ctrl-C ends it)
 
 test: setup test-packages $(VENV)/.development ## every check and every test, the running box included (as root)
 	@$(MAKE) --no-print-directory lint
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
 
 check: setup $(VENV)/.development ## format, lint, types, architecture and unit tests
 	@$(MAKE) --no-print-directory lint
