@@ -3,18 +3,19 @@
 PYTHON := /usr/bin/python3
 VENV := .venv
 PAGE := appliance/gateway/page
+BROWSER_TESTS := tests/browser
 STATE := .demo
 PORT_BASE := 8443
 
 # What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
-PACKAGES := dbus gcc libseccomp2 libsystemd-dev libtss2-dev pkg-config python3-dev python3-venv swtpm systemd-container util-linux
+PACKAGES := dbus gcc libseccomp2 libsystemd-dev libtss2-dev pkg-config python3-dev python3-venv swtpm systemd-container tzdata util-linux
 TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev libnss3-tools \
 	openssl patch poppler-utils
 # These tests run the whole box; `make check` leaves them out.
-BOX_TESTS := tests/attacks tests/browser tests/walks
+BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/fuzz/test_bad_requests.py tests/kills tests/walks tests/scale/test_large_document.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check cuts lock system-packages test-packages
+.PHONY: help setup run test bench check cuts fuzz kills lint lock scale system-packages test-packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,15 +28,27 @@ run: ## start the whole box and say where to go (as root; Ctrl-C ends it)
 	@$(MAKE) --no-print-directory setup
 	@$(VENV)/bin/python -m appliance.demo --state $(STATE) --port-base $(PORT_BASE)
 
-test: setup test-packages $(VENV)/.development ## every check and every test, the running box included (as root)
+test: setup test-packages $(VENV)/.development $(BROWSER_TESTS)/node_modules ## every check and every test, the running box included (as root)
 	@$(MAKE) --no-print-directory lint
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
+
+bench: setup test-packages $(VENV)/.development ## measure the figures of docs/figures.md and draw them anew (as root, some minutes)
+	@$(VENV)/bin/python -m tests.bench && $(VENV)/bin/python -m tests.bench.plots
 
 check: setup $(VENV)/.development ## format, lint, types, architecture and unit tests
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/python -m pytest tests $(addprefix --ignore=,$(BOX_TESTS))
 
-.PHONY: lint
+scale: setup test-packages $(VENV)/.development ## 20,000 patients, 100,000 documents: every page's time; 512 MiB (as root)
+	$(VENV)/bin/python -m tests.scale.box
+	$(VENV)/bin/python -m tests.scale.large_document
+
+kills: setup $(VENV)/.development ## kill processes of a running box while people work: SEED=, COUNT= (as root)
+	$(VENV)/bin/python -m tests.kills $(addprefix --seed ,$(SEED)) $(addprefix --count ,$(COUNT))
+
+fuzz: setup $(VENV)/.development ## 10,000 bad requests to practice and gateway of a running box: SEED=, REQUESTS= (as root)
+	$(VENV)/bin/python -m tests.fuzz.campaign $(addprefix --seed ,$(SEED)) $(addprefix --requests ,$(REQUESTS))
+
 lint:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -95,4 +108,9 @@ $(VENV)/.development: requirements/development.txt $(VENV)/.runtime
 $(PAGE)/node_modules: $(PAGE)/package-lock.json | system-packages
 	@echo "Installing the patient page's locked packages"
 	@umask 022 && npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(BROWSER_TESTS)/node_modules: $(BROWSER_TESTS)/package-lock.json | system-packages
+	@echo "Installing the browser tests' locked packages"
+	@umask 022 && npm ci --prefix $(BROWSER_TESTS) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

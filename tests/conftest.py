@@ -10,6 +10,14 @@ import pytest_asyncio
 from tests.simulators.demo_box import DemoBox, running_box
 from tests.simulators.staff import Staff, staff_of
 
+#: The files that take minutes. Begun first, they leave the short ones to even out the two workers.
+LONGEST = ("test_twins.py", "test_accessibility.py", "test_kills.py", "test_large_documents.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def box() -> Iterator[DemoBox]:

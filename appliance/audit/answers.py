@@ -25,6 +25,7 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "patient_deleted",
             "document_added",
             "document_read",
+            "document_found",
             "document_erased",
         }
     ),

@@ -25,6 +25,7 @@ Action = Literal[
     "patient_deleted",
     "document_added",
     "document_read",
+    "document_found",
     "document_erased",
     "share_made",
     "share_opened",

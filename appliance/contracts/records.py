@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -185,6 +185,50 @@ class FindDocument(Call[Document]):
     document: Id
 
 
+#: Where a search found its words: in the title (or the patient's name), the file name, or the text.
+Place = Literal["title", "name", "text"]
+
+
+class Passage(Struct):
+    """A line of a document's text: the words that were found, and what stands around them."""
+
+    before: str
+    words: str
+    after: str
+
+
+class FoundDocument(Struct):
+    """A document that a search found, whose it is, and why it was found."""
+
+    document: Document
+    person: Person
+    place: Place
+    passage: Passage | None = None
+
+
+class FoundDocuments(Struct):
+    """Documents, the last that came first. `older` is the next page's `before`, if there is one."""
+
+    documents: list[FoundDocument]
+    older: int | None = None
+
+
+class SearchDocuments(Call[FoundDocuments]):
+    """Find documents by the beginnings of words in title, file name and text; the patient's names count too.
+
+    All words of `text` must be found, at least one of them in the document's own. A passage of text is a read:
+    logged, and at most 1,000 documents in 10 minutes, then Unavailable("search_limit", wait_s).
+    """
+
+    reply: ClassVar = FoundDocuments
+    callers: ClassVar = _BY_PRACTICE
+
+    session: Token
+    text: OptionalName = ""
+    before: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    count: Annotated[int, msgspec.Meta(ge=1, le=50)] = 20
+
+
 class ReadDocument(Call[Done]):
     """Give a document's bytes as a stream, `first` to the end (offset in the content, for a resumed download)."""
 
@@ -195,6 +239,20 @@ class ReadDocument(Call[Done]):
     session: Token
     document: Id
     first: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class ReadPreview(Call[Done]):
+    """Give a document's preview, a JPEG of at most 640 KiB, as a stream; counted and logged as reading the document.
+
+    NotFound("preview") if it has none and will not have one, Unavailable("preview_pending") if it may.
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = _BY_PRACTICE
+    stream: ClassVar = "out"
+
+    session: Token
+    document: Id
 
 
 class EraseDocument(Call[Done]):
@@ -247,19 +305,24 @@ class Share(Struct):
 
 
 class Shares(Struct):
-    """Shares, newest first."""
+    """A page of shares, newest first, and how many there are in all."""
 
     shares: list[Share]
+    total: int
 
 
 class ListShares(Call[Shares]):
-    """List shares, of one patient if given."""
+    """List shares: of one patient, one share, only those that have ended or not, if given."""
 
     reply: ClassVar = Shares
     callers: ClassVar = _BY_PRACTICE
 
     session: Token
     patient: Id | None = None
+    share: Id | None = None
+    ended: bool | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    count: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
 
 
 class RevokeShare(Call[Done]):
@@ -311,7 +374,9 @@ RECORDS = Interface.of(
     ReadPatient,
     AddDocument,
     FindDocument,
+    SearchDocuments,
     ReadDocument,
+    ReadPreview,
     EraseDocument,
     CreateShare,
     ListShares,

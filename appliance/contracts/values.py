@@ -28,5 +28,7 @@ Pin = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6,8}$")]
 HostName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
 DocumentKind = Literal["finding", "lab", "invoice", "sick_note", "letter", "image"]
-MediaType = Literal["application/pdf", "image/jpeg", "image/png", "text/plain"]
+MediaType = Literal[
+    "application/dicom", "application/pdf", "image/heic", "image/jpeg", "image/png", "image/tiff", "text/plain"
+]
 ShareState = Literal["open", "expired", "revoked", "closed"]

@@ -239,19 +239,37 @@ class ShareStatus(Struct):
 
 
 class Shares(Struct):
-    """All shares that are not forgotten yet (ended ones are kept 90 days)."""
+    """A page of shares, newest first, and how many there are in all (ended ones are kept 90 days)."""
 
     shares: list[ShareStatus]
+    total: int
 
 
 class ListShares(Call[Shares]):
-    """List shares, newest first; of one patient if given."""
+    """List shares, newest first: of one patient, one share, only those that have ended or not, if given."""
 
     reply: ClassVar = Shares
     callers: ClassVar = frozenset({"records"})
 
     session: Token
     patient: Id | None = None
+    share: Id | None = None
+    ended: bool | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    count: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
+
+
+class LiveShares(Struct):
+    """The shares that can be opened, or will be when they are published."""
+
+    shares: list[Id]
+
+
+class NameLiveShares(Call[LiveShares]):
+    """Name what may lie in the spool, for records' sweep: no session, and nothing but identifiers."""
+
+    reply: ClassVar = LiveShares
+    callers: ClassVar = frozenset({"records"})
 
 
 class RevokeShare(Call[Done]):
@@ -506,6 +524,7 @@ VAULT = Interface.of(
     ReadPin,
     ConfirmPin,
     ListShares,
+    NameLiveShares,
     RevokeShare,
     RevokeSharesOf,
     ShowShare,

@@ -38,6 +38,7 @@ LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_ACCESS_NET_BIND_TCP, LANDLOCK_ACCESS_NET_CONNECT_TCP = 1, 2
 LANDLOCK_ABI_TCP = 4
+PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 
 # seccomp.h of libseccomp.
@@ -110,6 +111,12 @@ def confine_passed_sockets() -> Confinement:
         _deny_tcp_bind_and_connect(libc)
     _load_filter()
     return Confinement(abi, connect_denied=abi >= LANDLOCK_ABI_TCP)
+
+
+def hide_memory_from_own_user() -> None:
+    """Close this process's memory and descriptors to others of its user (PR_SET_DUMPABLE, prctl(2); proc(5))."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
+        raise Unavailable("confinement", errno=ctypes.get_errno())
 
 
 def _check_passed_sockets() -> None:

@@ -15,7 +15,7 @@ class PraxisError(Exception):
 
     family: ClassVar[str] = ""
 
-    def __init__(self, code: str, **details: int | str) -> None:
+    def __init__(self, code: str, /, **details: int | str) -> None:
         super().__init__(f"{type(self).__name__}: {code}")
         self.code = code
         #: Small facts a caller acts on (tries left, a limit). Never a name, a secret or a path.

@@ -7,6 +7,8 @@ what a stranger sent, go nowhere (docs/threats.md, A27). For the two processes t
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,12 @@ from aiohttp.web_protocol import RequestHandler
 
 _silent = logging.Logger("silent")
 _silent.addHandler(logging.NullHandler())
+#: What the URL library remembers of the addresses it has read; a mail program may have put a link's secret into one.
+_remembered = [
+    found
+    for found in gc.get_objects()
+    if isinstance(found, type(functools.lru_cache(len))) and str(found.__module__).startswith("yarl.")
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,13 @@ class QuietProtocol(RequestHandler):
         answer = web.Response(status=status, headers=self._answer_headers)
         answer.force_close()
         return answer
+
+
+def forget_requests() -> None:
+    """Free what ended requests left behind: the library's remembered addresses, and what only a cycle holds."""
+    for cache in _remembered:
+        cache.cache_clear()
+    gc.collect()
 
 
 def _nothing() -> None:

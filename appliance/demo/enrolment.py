@@ -70,7 +70,8 @@ async def enrol(places: Places, ports: Ports) -> Console:
         f"--lan-host={LAN_HOST}",
         f"--lan-port={ports.practice}",
         f"--serial={SERIAL}",
-        f"--sheet={places.station / 'sheet.json'}",
+        f"--folder={places.station}",
+        "--paper=none",
         "--json",
     ]
     while True:
@@ -88,7 +89,7 @@ async def enrol(places: Places, ports: Ports) -> Console:
 def read_sheet(places: Places, ports: Ports) -> Console:
     """Give what the sheet in the station's folder says; Unavailable("enrolment") if there is none."""
     try:
-        sheet = msgspec.json.decode((places.station / "sheet.json").read_bytes(), type=Sheet)
+        sheet = msgspec.json.decode((places.station / SERIAL / "sheet.json").read_bytes(), type=Sheet)
     except (FileNotFoundError, msgspec.DecodeError) as error:
         raise Unavailable("enrolment") from error
     return Console(

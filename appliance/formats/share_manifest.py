@@ -43,7 +43,21 @@ Length = Annotated[int, msgspec.Meta(ge=0, le=MAX_CONTENT_BYTES)]
 SealedLength = Annotated[int, msgspec.Meta(ge=1, le=2 * MAX_CONTENT_BYTES)]
 
 
-class ManifestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ManifestPreview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The picture of a document that browsers cannot show: a JPEG in an envelope of its own."""
+
+    id: Identifier
+    file: Identifier
+    key: KeyText
+    length: Length
+    sealed_length: SealedLength
+    sha256: Digest
+
+    def __repr__(self) -> str:
+        return "ManifestPreview(...)"
+
+
+class ManifestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One document of a share."""
 
     id: Identifier
@@ -56,6 +70,7 @@ class ManifestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     length: Length
     sealed_length: SealedLength
     sha256: Digest
+    preview: ManifestPreview | None = None
 
     def __repr__(self) -> str:
         return "ManifestDocument(...)"
@@ -138,9 +153,11 @@ def _encode(manifest: Manifest) -> bytes:
 
 
 def _check(manifest: Manifest) -> None:
-    """Hold what no single field says: a document, a file and a key occur once, a sealed file is the longer one."""
-    for values in zip(*((document.id, document.file, document.key) for document in manifest.documents), strict=True):
+    """Hold what no single field says: an identifier, a file and a key occur once, a sealed file is the longer."""
+    sealed: list[ManifestDocument | ManifestPreview] = [*manifest.documents]
+    sealed += [document.preview for document in manifest.documents if document.preview is not None]
+    for values in zip(*((each.id, each.file, each.key) for each in sealed), strict=True):
         if len(set(values)) != len(values):
             raise ValueError("a document, file or key occurs twice")
-    if any(document.sealed_length <= document.length for document in manifest.documents):
+    if any(each.sealed_length <= each.length for each in sealed):
         raise ValueError("a sealed file is shorter than its content")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
                 group.create_task(certificate.watch())
                 group.create_task(fails_with(connections.bug))
                 group.create_task(vault.watch(settings.peer_patience_s))
+                gc.freeze()  # what is there now stays: a collection looks at patients' requests only
                 report_ready()
         finally:
             await connections.close()

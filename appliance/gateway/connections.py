@@ -17,7 +17,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from appliance.core.errors import Invalid, Unavailable
-from appliance.core.http_connection import HttpLimits, QuietProtocol
+from appliance.core.http_connection import HttpLimits, QuietProtocol, forget_requests
 from appliance.core.metrics import Counter, gauge
 from appliance.gateway import headers
 from appliance.gateway.routes import Routes
@@ -144,6 +144,8 @@ class Connections:
     def _change_count(self, change: int) -> None:
         self._count += change
         _open.set(self._count)
+        if not self._count:  # freed memory is overwritten (docs/decisions/freed-memory.md): so free it now
+            asyncio.get_running_loop().call_soon(forget_requests)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

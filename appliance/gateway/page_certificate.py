@@ -35,6 +35,8 @@ MAX_CHAIN_BYTES = 64 * 1024
 MAX_COMMON_NAME = 64
 FIRST_LOOK_S = 1.0
 LATER_LOOK_S = 5.0
+#: SSL_OP_CLEANSE_PLAINTEXT: a record's plaintext is overwritten once it was read (SSL_CTX_set_options(3ossl)).
+OP_CLEANSE_PLAINTEXT = 1 << 1
 
 
 class PageCertificate:
@@ -129,6 +131,7 @@ def make_context(chain_file: Path, key_file: Path, host: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
+    context.options |= OP_CLEANSE_PLAINTEXT
     context.set_alpn_protocols(["http/1.1"])
     context.load_cert_chain(chain_file, key_file)
 

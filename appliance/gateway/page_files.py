@@ -20,6 +20,7 @@ PDFJS = Path("node_modules/pdfjs-dist")
 HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 STYLE = "text/css; charset=utf-8"
+ICON = "image/svg+xml"
 BYTES = "application/octet-stream"
 
 PAGE_SCRIPTS = (
@@ -81,6 +82,7 @@ def read_page_files(folder: Path = PAGE_FOLDER) -> dict[str, PageFile]:
         ("/", "index.html", HTML, headers.PAGE),
         ("/viewer.html", "viewer.html", HTML, headers.VIEWER),
         ("/service-worker.js", "service-worker.js", SCRIPT, headers.EVERY_ANSWER),
+        ("/favicon.ico", "icon.svg", ICON, headers.EVERY_ANSWER),
         ("/assets/style.css", "style.css", STYLE, headers.EVERY_ANSWER),
         ("/assets/viewer.css", "viewer.css", STYLE, headers.VIEWER_FILE),
         ("/assets/viewer.js", "viewer.js", SCRIPT, headers.VIEWER_FILE),

@@ -16,11 +16,13 @@ from appliance.core import metrics
 from appliance.core.errors import NotFound, PraxisError
 from appliance.practice import fields
 from appliance.practice.desk import Desk
+from appliance.practice.history import lines
 from appliance.practice.metrics_words import Sample, read_samples
 from appliance.practice.peers import OTHERS
 from appliance.practice.visit import Visit
 
 ASK_TIMEOUT_S = 3.0
+ICON = "icon.svg"
 STATIC_FOLDER = Path(__file__).parent / "static"
 STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MAX_RELEASE_BYTES = 4096
@@ -54,13 +56,13 @@ class BoxRoutes:
             web.get("/history", staff(self.show_history)),
             web.get("/status", staff(self.show_status)),
             web.get("/static/{name}", everyone(self.give_static)),
+            web.get("/favicon.ico", everyone(self.give_icon)),
         ]
 
     async def show_history(self, visit: Visit) -> web.StreamResponse:
         """Show the audit log, newest first, of one patient if asked."""
         query = visit.request.query
-        sent = query.get("before", "")
-        before = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 16 else None
+        before = fields.position(query, "before")
         patient = fields.identifier(query["patient"], "patient") if "patient" in query else None
         history = await self._desk.peers.records.ask(ReadHistory(session=visit.token, before=before, patient=patient))
         accounts = await self._desk.peers.vault.ask(ListAccounts(session=visit.token))
@@ -70,7 +72,7 @@ class BoxRoutes:
         return self._desk.pages.show(
             visit,
             "history.html",
-            entries=history.entries,
+            lines=lines(history.entries),
             size=history.size,
             names=names,
             patient=patient,
@@ -94,8 +96,18 @@ class BoxRoutes:
 
     async def give_static(self, visit: Visit) -> web.StreamResponse:
         """Give one of the files that belong to the pages: a fixed list, read at start."""
+        return self._give(visit.part("name"))
+
+    async def give_icon(self, _: Visit) -> web.StreamResponse:
+        """Give the icon where browsers ask for it beside what is no page of ours, such as a document."""
+        answer = self._give(ICON)
+        # A document is shown as another origin (headers.py), and its tab has an icon too.
+        answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return answer
+
+    def _give(self, name: str) -> web.Response:
         try:
-            content, media_type = self._static[visit.part("name")]
+            content, media_type = self._static[name]
         except KeyError:
             raise NotFound("page") from None
         answer = web.Response(body=content, content_type=media_type, charset="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -34,6 +35,19 @@ def silence_libraries() -> None:
     logging.disable(logging.CRITICAL)
 
 
+def _expecting(
+    handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Answer an unknown expectation with a constant (RFC 9110 10.1.1): the library would quote it, or fail at it."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            return web.Response(status=417, headers=headers.EVERY_ANSWER)
+        return await handle(request)
+
+    return answer
+
+
 class _Full(asyncio.Protocol):
     """Takes a connection there is no place for, and closes it."""
 
@@ -51,6 +65,7 @@ class Connections:
 
     async def __aenter__(self) -> Connections:
         await self._runner.setup()
+        self._server.request_handler = _expecting(self._server.request_handler)
         return self
 
     async def __aexit__(self, *_: object) -> None:

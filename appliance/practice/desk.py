@@ -13,6 +13,7 @@ from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.settings import PracticeSettings
+from appliance.practice.texts import local_time
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Desk:
     now: Callable[[], float]
 
     def today(self) -> datetime.date:
-        """Give the date at the box."""
-        return datetime.datetime.fromtimestamp(self.now(), datetime.UTC).astimezone().date()
+        """Give the date at the practice."""
+        return local_time(self.now()).date()
 
     async def box(self) -> Box:
         """Give who this box is; asks vault until it is claimed, for then nothing of it changes."""

@@ -10,14 +10,14 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from appliance.contracts.records import Document, EraseDocument, FindDocument, ReadDocument, ReadPatient
+from appliance.contracts.records import Document, EraseDocument, FindDocument, ReadDocument, ReadPatient, ReadPreview
 from appliance.core.errors import PraxisError
 from appliance.core.metrics import Counter
 from appliance.practice import fields, headers
 from appliance.practice.desk import Desk
 from appliance.practice.disposition import content_disposition
 from appliance.practice.guard import check_csrf
-from appliance.practice.media_types import text_charset
+from appliance.practice.media_types import SHOWN_BY_PREVIEW, text_charset
 from appliance.practice.patient_routes import patient_page
 from appliance.practice.stall import within
 from appliance.practice.uploads import Uploads
@@ -65,12 +65,15 @@ class DocumentRoutes:
         return await patient_page(self._desk, visit, patient, outcomes=outcomes)
 
     async def open(self, visit: Visit) -> web.StreamResponse:
-        """Show a document in the browser, as another origin."""
-        return await self._give(visit, "inline")
+        """Show a document in the browser, as another origin; what no browser shows, by its preview."""
+        document = await self._find(visit)
+        if document.media_type in SHOWN_BY_PREVIEW:
+            return await self._show_preview(visit, document)
+        return await self._give(visit, document, "inline")
 
     async def download(self, visit: Visit) -> web.StreamResponse:
         """Give a document to be saved; can be resumed."""
-        return await self._give(visit, "attachment")
+        return await self._give(visit, await self._find(visit), "attachment")
 
     async def show_delete(self, visit: Visit) -> web.StreamResponse:
         """Ask before a document is erased."""
@@ -104,8 +107,17 @@ class DocumentRoutes:
         document = fields.identifier(visit.part("document"), "document")
         return await self._records.ask(FindDocument(session=visit.token, document=document))
 
-    async def _give(self, visit: Visit, kind: str) -> web.StreamResponse:
-        document = await self._find(visit)
+    async def _show_preview(self, visit: Visit, document: Document) -> web.StreamResponse:
+        call = ReadPreview(session=visit.token, document=document.document)
+        async with aclosing(self._records.receive(call)) as pieces:
+            picture = b"".join([bytes(piece) async for piece in pieces])
+        answer = web.Response(body=picture, content_type="image/jpeg")
+        answer.headers["Content-Security-Policy"] = headers.DOCUMENT_POLICY
+        answer.headers["Content-Disposition"] = content_disposition("inline", f"{document.name}.jpg")
+        _delivered.add("complete")
+        return answer
+
+    async def _give(self, visit: Visit, document: Document, kind: str) -> web.StreamResponse:
         first = _first_byte(visit.request, document)
         call = ReadDocument(session=visit.token, document=document.document, first=first)
         async with aclosing(self._records.receive(call)) as pieces:

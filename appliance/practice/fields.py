@@ -22,6 +22,7 @@ MAX_NUMBER_CHARACTERS = 40
 MAX_TITLE_CHARACTERS = 200
 MAX_FILE_NAME_CHARACTERS = 255
 MAX_PASSWORD_CHARACTERS = 1024
+MAX_POSITION_DIGITS = 16
 MAX_CODE_CHARACTERS = 64
 EARLIEST_BIRTH_YEAR = 1880
 VALID_DAYS = (1, 3, 7, 14, 30, 90)
@@ -29,6 +30,8 @@ BLANKS = frozenset({"Cc", "Zs", "Zl", "Zp"})
 JOINERS = "\u200c\u200d"
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+#: Windows keeps these for devices, with any ending (Microsoft, "Naming Files, Paths, and Namespaces").
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*([.:]|\Z)", re.IGNORECASE)
 _TELEPHONE = re.compile(r"[0-9+()/ .\-]{3,40}\Z")
 _ISO_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z")
 _DAY_FIRST = re.compile(r"(\d{1,2})[./\- ]+(\d{1,2})[./\- ]+(\d{4})\Z")
@@ -123,6 +126,17 @@ def search(form: Mapping[str, str], today: datetime.date) -> tuple[str, str | No
     return " ".join(words)[:MAX_NAME_CHARACTERS], date
 
 
+def search_text(form: Mapping[str, str]) -> str:
+    """Give the words to search documents for."""
+    return clean(form.get("text", ""))[:MAX_NAME_CHARACTERS]
+
+
+def position(form: Mapping[str, str], field: str) -> int | None:
+    """Give where a page of a list begins; None if it is not named or no number."""
+    sent = form.get(field, "")
+    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < MAX_POSITION_DIGITS else None
+
+
 def password(form: Mapping[str, str], field: str = "password") -> str:
     """Give a password as it was typed, to be compared with the stored one."""
     text = unicodedata.normalize("NFC", form.get(field, ""))
@@ -161,8 +175,13 @@ def kind(text: str) -> DocumentKind:
 
 
 def file_name(text: str) -> str:
-    """Give a file's name without folders, at most 255 characters with its ending kept; "" if nothing is left."""
-    base = clean(re.split(r"[/\\]", text)[-1])
+    """Give a file's name without folders, at most 255 characters with its ending kept; "" if nothing is left.
+
+    A name that is a device's on some computer gets a "_" before it; dots at the end, which some drop, go.
+    """
+    base = clean(re.split(r"[/\\]", text)[-1]).rstrip(". ")
+    if _DEVICE.match(base):
+        base = f"_{base}"
     if len(base) <= MAX_FILE_NAME_CHARACTERS:
         return base
     stem, dot, ending = base.rpartition(".")

@@ -8,6 +8,7 @@ ends the process. Sources: RFC 9110 7.2 and 15.5.20, Fetch Metadata Request Head
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable
@@ -137,8 +138,10 @@ class Guard:
             return await handler(request)
         except web.HTTPException as error:  # no such page, or not by this method
             if error.status == 405:
-                return self._failed(self.visit(request), Invalid("method"))
-            return self._failed(self.visit(request), NotFound("page"))
+                answer = self._failed(await self._known(request), Invalid("method"))
+                answer.headers["Allow"] = error.headers["Allow"]  # RFC 9110 15.5.6
+                return answer
+            return self._failed(await self._known(request), NotFound("page"))
         except ConnectionError:  # the browser left; there is nobody to tell
             raise
         except web.RequestPayloadError:  # a body that is no HTTP
@@ -147,6 +150,13 @@ class Guard:
             if not self.bug.done():
                 self.bug.set_exception(error)
             raise
+
+    async def _known(self, request: web.Request) -> Visit:
+        """Begin a visit to an address without a page; whoever is logged in keeps the navigation."""
+        visit = self.visit(request)
+        with contextlib.suppress(PraxisError):
+            await self.identify(visit, touch=False)
+        return visit
 
     def _count(self, answer: web.StreamResponse) -> web.StreamResponse:
         _pages.add("shown" if answer.status < 400 else "refused")

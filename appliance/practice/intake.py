@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from typing import get_args
 
 import msgspec
 from aiohttp import web
@@ -26,12 +27,8 @@ from appliance.practice.problems import problem
 from appliance.practice.uploads import Uploads
 
 PATH = "/intake/v1/documents"
-MEDIA_TYPES: dict[str, MediaType] = {
-    "application/pdf": "application/pdf",
-    "image/jpeg": "image/jpeg",
-    "image/png": "image/png",
-    "text/plain": "text/plain",
-}
+MEDIA_TYPES: dict[str, MediaType] = {media_type: media_type for media_type in get_args(MediaType)}
+MEDIA_TYPES["image/heif"] = "image/heic"  # what some programs call it
 _BEARER = re.compile(r"Bearer ([A-Za-z0-9_-]{20,128})\Z", re.IGNORECASE)
 _KEY = re.compile(r'(?:"([A-Za-z0-9._:~-]{1,128})"|([A-Za-z0-9._:~-]{1,128}))\Z')
 

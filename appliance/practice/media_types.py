@@ -1,4 +1,4 @@
-"""What a document is, by its first bytes: PDF, JPEG, PNG or plain text. Pure.
+"""What a document is, by its first bytes: PDF, JPEG, PNG, HEIC, TIFF, DICOM or plain text. Pure.
 
 The word of a browser or a file's ending is not asked, except that text must not look like anything else. records
 checks again.
@@ -13,11 +13,18 @@ from appliance.core.errors import Invalid
 
 #: So many bytes are looked at.
 FIRST_BYTES = 1024
-_SIGNATURES: tuple[tuple[bytes, MediaType], ...] = (
-    (b"%PDF-", "application/pdf"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
+#: What stands where. A DICOM file may begin with anything, so it is asked first (DICOM PS3.10 7.1).
+_SIGNATURES: tuple[tuple[int, bytes, MediaType], ...] = (
+    (128, b"DICM", "application/dicom"),
+    (0, b"%PDF-", "application/pdf"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"II*\0", "image/tiff"),
+    (0, b"MM\0*", "image/tiff"),
+    *((4, b"ftyp" + brand, "image/heic") for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")),
 )
+#: No browser shows these: staff and patients see the preview that records has of them.
+SHOWN_BY_PREVIEW: frozenset[MediaType] = frozenset({"application/dicom", "image/heic", "image/tiff"})
 _TEXT_CONTROLS = frozenset(b"\t\n\r\x0c\x1b")
 
 
@@ -25,8 +32,8 @@ def recognise(first: bytes, file_name: str) -> MediaType:
     """Give the media type; Invalid("document_empty") or Invalid("document_type")."""
     if not first:
         raise Invalid("document_empty")
-    for signature, media_type in _SIGNATURES:
-        if first.startswith(signature):
+    for start, signature, media_type in _SIGNATURES:
+        if first.startswith(signature, start):
             return media_type
     looks_like_text = all(byte >= 0x20 or byte in _TEXT_CONTROLS for byte in first[:FIRST_BYTES])
     if looks_like_text and file_name.lower().endswith((".txt", ".text")):

@@ -25,9 +25,16 @@ LOCK_MARGIN_S = 5
 AWAY = frozenset({"peer_away", "peer_timeout", "peer_lost", "stream_broken", "unprovisioned"})
 
 _STATUS_BY_CODE = {
+    # What a reader can bring about or end is no failure of the box: never 5xx.
+    "accounts_full": 409,
+    "links_waiting": 409,
+    "patient_changed": 409,
+    "shares_full": 409,
+    "uploads_busy": 429,
     "slow_down": 429,
     "share_limit": 429,
     "read_limit": 429,
+    "search_limit": 429,
     "disk_full": 507,
     "document_size": 413,
     "upload_size": 413,
@@ -37,6 +44,19 @@ _STATUS_BY_CODE = {
     "peer_timeout": 504,
 }
 _STATUS_BY_FAMILY: Mapping[type[PraxisError], int] = {Refused: 403, Invalid: 422, Unavailable: 503, NotFound: 404}
+
+#: Where a failed address belongs: its beginning, the page that leads on, its name, its part of the navigation.
+_PLACES = (
+    ("/shares", "/shares", "shares", "shares"),
+    ("/patients", "/patients", "patients", "patients"),
+    ("/documents", "/patients", "patients", "patients"),
+    ("/history", "/history", "history", "history"),
+    ("/staff", "/staff", "staff", "practice"),
+    ("/devices", "/devices", "devices", "practice"),
+    ("/password", "/password", "password", "practice"),
+    ("/status", "/status", "status", "practice"),
+)
+_START = ("/", "/", "start", "")
 
 
 def status_of(error: PraxisError) -> int:
@@ -100,8 +120,17 @@ class Pages:
         return answer
 
     def fail(self, visit: Visit, error: PraxisError) -> web.Response:
-        """Make the page for a failure that no page of its own shows."""
-        return self.show(visit, "error.html", error=error)
+        """Make the page for a failure that no page of its own shows; it leads back to where the reader was."""
+        place = next((row for row in _PLACES if visit.session and visit.request.path.startswith(row[0])), _START)
+        again = error.code in AWAY and visit.request.method == "GET"
+        return self.show(
+            visit,
+            "error.html",
+            error=error,
+            back=local_path(visit.request.path) if again else place[1],
+            way="again" if again else place[2],
+            nav=place[3],
+        )
 
 
 def done_text(visit: Visit) -> str:

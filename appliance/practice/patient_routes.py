@@ -17,6 +17,7 @@ from appliance.contracts.records import (
 from appliance.core.errors import Invalid, PraxisError
 from appliance.practice import fields
 from appliance.practice.desk import Desk
+from appliance.practice.search_routes import first_found
 from appliance.practice.uploads import Outcome
 from appliance.practice.visit import Visit, see_other
 
@@ -46,19 +47,28 @@ class PatientRoutes:
         ]
 
     async def find(self, visit: Visit) -> web.StreamResponse:
-        """Search by the beginnings of names and by birth date."""
+        """Search by the beginnings of names and by birth date; without one, in documents too."""
         visit.form = visit.request.query
         try:
             text, birth_date = fields.search(visit.form, self._desk.today())
         except Invalid as error:
             return self._desk.pages.show(
-                visit, "patients.html", error=error, patients=[], more_after=0, after=0, searched=False
+                visit,
+                "patients.html",
+                error=error,
+                patients=[],
+                more_after=0,
+                after=0,
+                searched=False,
+                documents=[],
+                more_documents=False,
+                too_many=None,
             )
-        sent = visit.form.get("after", "0")
-        after = min(int(sent), MAX_AFTER) if sent.isascii() and sent.isdigit() and len(sent) < 9 else 0
+        after = min(fields.position(visit.form, "after") or 0, MAX_AFTER)
         found = await self._records.ask(
             FindPatients(session=visit.token, text=text, birth_date=birth_date, after=after, count=PAGE_COUNT)
         )
+        documents, too_many = await first_found(self._desk, visit, text if birth_date is None and not after else "")
         return self._desk.pages.show(
             visit,
             "patients.html",
@@ -66,6 +76,9 @@ class PatientRoutes:
             more_after=after + len(found.patients) if found.more else 0,
             after=after,
             searched=bool(text or birth_date),
+            documents=documents.documents,
+            more_documents=documents.older is not None,
+            too_many=visit.texts.error(too_many) if too_many else None,
         )
 
     async def show_new(self, visit: Visit) -> web.StreamResponse:
@@ -153,7 +166,7 @@ async def patient_page(
     """Make the patient's page; `error` and `outcomes` tell of an upload or share that did not succeed."""
     records = desk.peers.records
     file = await records.ask(ReadPatient(session=visit.token, patient=patient))
-    shares = await records.ask(ListShares(session=visit.token, patient=patient))
+    shares = await records.ask(ListShares(session=visit.token, patient=patient, ended=False))
     wanted = visit.request.query.get("kind", "")
     counts = {kind: sum(document.kind == kind for document in file.documents) for kind in fields.KINDS}
     shown = [document for document in file.documents if wanted not in fields.KINDS or document.kind == wanted]
@@ -166,7 +179,7 @@ async def patient_page(
         groups=[(kind, [document for document in shown if document.kind == kind]) for kind in fields.KINDS],
         counts=counts,
         kind=wanted if wanted in fields.KINDS else "",
-        shares=[share for share in shares.shares if share.state == "open"],
+        shares=shares.shares,
         outcomes=[
             (outcome, visit.texts.error(outcome.error) if outcome.error else None) for outcome in outcomes or []
         ],

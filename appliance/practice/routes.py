@@ -12,6 +12,7 @@ from appliance.practice.entry_routes import EntryRoutes
 from appliance.practice.guard import MAX_FORM_BYTES, MAX_FORM_FIELDS, add_headers
 from appliance.practice.intake import Intake
 from appliance.practice.patient_routes import PatientRoutes
+from appliance.practice.search_routes import SearchRoutes
 from appliance.practice.share_routes import ShareRoutes
 from appliance.practice.uploads import Uploads
 
@@ -26,6 +27,7 @@ def make_application(desk: Desk) -> web.Application:
     for part in (
         EntryRoutes(desk),
         PatientRoutes(desk),
+        SearchRoutes(desk),
         DocumentRoutes(desk, uploads),
         ShareRoutes(desk),
         AccountRoutes(desk),

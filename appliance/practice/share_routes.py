@@ -19,7 +19,7 @@ from appliance.practice.desk import Desk
 from appliance.practice.disposition import content_disposition
 from appliance.practice.headers import PDF_POLICY
 from appliance.practice.language import LANGUAGES
-from appliance.practice.patient_routes import patient_page
+from appliance.practice.patient_routes import MAX_AFTER, patient_page
 from appliance.practice.pending_links import PendingLink
 from appliance.practice.qr_code import qr_squares
 from appliance.practice.sheets import LinkSheet, PinSlip, draw_link_sheet, draw_pin_slip
@@ -27,6 +27,7 @@ from appliance.practice.visit import Visit, see_other
 
 #: Two weeks; short, since what is not fetched by then is asked for anew.
 DEFAULT_DAYS = "14"
+PAGE_COUNT = 50
 
 
 class ShareRoutes:
@@ -75,13 +76,22 @@ class ShareRoutes:
         return see_other(f"/shares/{made.share}/link")
 
     async def list_shares(self, visit: Visit) -> web.StreamResponse:
-        """List the live shares first, then those that ended."""
-        shares = (await self._records.ask(ListShares(session=visit.token))).shares
+        """List the live shares, or with `?ended=yes` those that ended."""
+        ended = visit.request.query.get("ended") == "yes"
+        after = min(fields.position(visit.request.query, "after") or 0, MAX_AFTER)
+        listed, others = await asyncio.gather(
+            self._records.ask(ListShares(session=visit.token, ended=ended, after=after, count=PAGE_COUNT)),
+            self._records.ask(ListShares(session=visit.token, ended=not ended, count=1)),
+        )
+        next_after = after + len(listed.shares)
         return self._desk.pages.show(
             visit,
             "shares.html",
-            live=[share for share in shares if share.state == "open"],
-            ended=[share for share in shares if share.state != "open"],
+            shares=listed.shares,
+            ended=ended,
+            others=others.total,
+            after=after,
+            more_after=next_after if listed.shares and next_after < listed.total else 0,
         )
 
     async def show_link(self, visit: Visit) -> web.StreamResponse:
@@ -174,10 +184,10 @@ class ShareRoutes:
         return share, self._desk.links.show(visit.token, share, self._desk.now())
 
     async def _find(self, visit: Visit, share: str) -> Share:
-        for found in (await self._records.ask(ListShares(session=visit.token))).shares:
-            if found.share == share:
-                return found
-        raise NotFound("share")
+        found = (await self._records.ask(ListShares(session=visit.token, share=share))).shares
+        if not found:
+            raise NotFound("share")
+        return found[0]
 
 
 def _checked_documents(ticked: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import tomllib
+import zoneinfo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from appliance.core.errors import PraxisError
 from appliance.practice.language import LANGUAGES
 
 FOLDER = Path(__file__).parent / "texts"
+#: Where practices are, wherever the box's own clock thinks it is (it runs in UTC).
+PRACTICE_ZONE = zoneinfo.ZoneInfo("Europe/Berlin")
 UNITS = ("B", "KB", "MB", "GB")
 
 
@@ -79,17 +82,17 @@ class Texts:
         return self._catalogue["form.date"].format(year=year, month=month, day=day)
 
     def moment(self, unix_s: int) -> str:
-        """Give a time in the box's time zone; "" for 0."""
+        """Give a time at the practice; "" for 0."""
         if not unix_s:
             return ""
-        local = datetime.datetime.fromtimestamp(unix_s, datetime.UTC).astimezone()
+        local = local_time(unix_s)
         return f"{self.date(local.date().isoformat())}, {local:%H:%M}"
 
     def day(self, unix_s: int) -> str:
-        """Give the date of a time in the box's time zone; "" for 0."""
+        """Give the date of a time at the practice; "" for 0."""
         if not unix_s:
             return ""
-        return self.date(datetime.datetime.fromtimestamp(unix_s, datetime.UTC).astimezone().date().isoformat())
+        return self.date(local_time(unix_s).date().isoformat())
 
     def size(self, length: int) -> str:
         """Give a length in bytes in the largest fitting unit (1 KB = 1024 bytes)."""
@@ -98,6 +101,11 @@ class Texts:
             value, unit = value / 1024, unit + 1
         number = f"{value:.0f}" if unit < 2 or value >= 100 else f"{value:.1f}"
         return f"{number.replace('.', self._catalogue['form.decimal'])} {UNITS[unit]}"
+
+
+def local_time(unix_s: float) -> datetime.datetime:
+    """Give a time as the practice's clock on the wall shows it."""
+    return datetime.datetime.fromtimestamp(unix_s, PRACTICE_ZONE)
 
 
 def read_catalogue(language: str, folder: Path = FOLDER) -> dict[str, str]:

@@ -170,9 +170,18 @@ class _Parts:
         self._reader: MultipartReader | None = None
         self._stall_timeout_s = stall_timeout_s
         self._read_bytes = 0
+        self._following: BodyPartReader | None = None
+        self._looked_ahead = False
 
     async def next(self) -> BodyPartReader | None:
         """Give the next part, skipping what is left of the one before; None at the end."""
+        await self._look_ahead()
+        self._looked_ahead = False
+        return self._following
+
+    async def _look_ahead(self) -> None:
+        if self._looked_ahead:
+            return
         if self._reader is None:
             if self._request.content_type != "multipart/form-data":
                 raise Invalid("form")
@@ -182,7 +191,7 @@ class _Parts:
             not isinstance(part, BodyPartReader) or part.name is None or "Content-Transfer-Encoding" in part.headers
         ):
             raise Invalid("form")
-        return part
+        self._following, self._looked_ahead = part, True
 
     async def text(self, part: BodyPartReader) -> str:
         """Give a small part's text."""
@@ -203,6 +212,7 @@ class _Parts:
             if self._read_bytes > MAX_FORM_BYTES:
                 raise Invalid("upload_size")
             yield bytes(piece)
+        await self._look_ahead()  # a file is whole only where its boundary follows: half a file is not kept
 
     async def _step(self, step: Awaitable[_Step]) -> _Step:
         try:

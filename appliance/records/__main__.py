@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 
 from appliance.contracts.audit import AUDIT
+from appliance.contracts.preview import PREVIEW
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.records import RECORDS
 from appliance.contracts.vault import VAULT
@@ -16,6 +17,7 @@ from appliance.core.settings import read_settings
 from appliance.core.varlink import Peer, serve
 from appliance.records.answers import RecordsAnswers
 from appliance.records.archive import open_archive
+from appliance.records.preview_work import PreviewWork
 from appliance.records.settings import RecordsSettings
 
 
@@ -27,6 +29,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         answers = RecordsAnswers(archive)
         group.create_task(archive.sweep_spool_for_ever())
         group.create_task(archive.watch_peers_for_ever())
+        group.create_task(PreviewWork(archive, Peer.of(PREVIEW, "preview")).do_for_ever())
         report_ready()
         await serve(sockets["local"], [(RECORDS, answers.table()), (PROCESS, PROCESS_ANSWERS)])
 

@@ -1,4 +1,4 @@
-"""What records answers: the tables of its four subjects in one."""
+"""What records answers: the tables of its five subjects in one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from appliance.records.archive import Archive
 from appliance.records.document_answers import DocumentAnswers
 from appliance.records.history import HistoryAnswers
 from appliance.records.patient_answers import PatientAnswers
+from appliance.records.search_answers import SearchAnswers
 from appliance.records.share_answers import ShareAnswers
 
 
@@ -21,6 +22,7 @@ class RecordsAnswers:
         return {
             **PatientAnswers(self._archive).table(),
             **DocumentAnswers(self._archive).table(),
+            **SearchAnswers(self._archive).table(),
             **ShareAnswers(self._archive).table(),
             **HistoryAnswers(self._archive).table(),
         }

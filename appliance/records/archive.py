@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from appliance.contracts.audit import Action, Append, ReadEntries
-from appliance.contracts.vault import Box, Describe, OpenDatabase, Session
+from appliance.contracts.vault import Box, Describe, NameLiveShares, OpenDatabase, Session
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.core.varlink import Peer
-from appliance.records import documents, shares
-from appliance.records.database import Database
+from appliance.records import documents, previews, search, shares
+from appliance.records.database import Database, Rows
 from appliance.records.sealed_files import FOLDERS, SealedFiles
 from appliance.records.sessions import Sessions
 from appliance.records.settings import RecordsSettings
@@ -32,6 +32,7 @@ from appliance.records.threads import on_thread
 FILE_THREADS = 2
 SWEEP_PERIOD_S = 60.0
 ENTRIES_AT_ONCE = 32
+INDEXED_AT_ONCE = 500
 
 _swept = Counter("swept_total", "What a sweep removed.", ["incoming", "sealed_without_row", "spool"])
 _missing = gauge("documents_missing", "Rows whose sealed file is not there or has another size: tampering or loss.")
@@ -55,6 +56,7 @@ class Archive:
     clock: Callable[[], float]
     file_threads: Executor
     share_changes: asyncio.Lock = field(default_factory=asyncio.Lock)
+    previews_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     entries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENTRIES_AT_ONCE))
 
     @property
@@ -91,11 +93,18 @@ class Archive:
             await self.database.run(lambda rows: shares.end(rows, ended))
 
     async def sweep_spool(self) -> None:
-        """Take out of the spool whatever is no live share by the rows and the clock."""
+        """Take out of the spool whatever is no live share by the rows, the clock, and vault if it answers."""
         async with self.share_changes:
-            live = await self.database.run(lambda rows: shares.live(rows, self.now))
+            named = await self._live_shares()
+            live = await self.database.run(lambda rows: shares.live(rows, self.now, named))
             for _ in range(await on_thread(self.file_threads, self.spool.sweep, live)):
                 _swept.add("spool")
+
+    async def _live_shares(self) -> set[str] | None:
+        try:
+            return set((await self.vault.ask(NameLiveShares())).shares)
+        except Unavailable:
+            return None
 
     async def sweep_spool_for_ever(self) -> None:
         """Sweep the spool once a period until cancelled."""
@@ -117,13 +126,18 @@ class Archive:
             if away >= 2:
                 raise PeerGone
 
+    async def index_documents(self) -> None:
+        """Make documents of before there was an index findable, a few at a time."""
+        while await self.database.run(lambda rows: search.index_missing(rows, INDEXED_AT_ONCE)):
+            pass
+
     async def sweep_files(self) -> None:
         """Remove what was never acknowledged, count what is lost. At start only: an intake has no row yet."""
         for _ in range(await on_thread(self.file_threads, self.files.empty_incoming)):
             _swept.add("incoming")
         missing = 0
         for folder in FOLDERS:
-            known = await self.database.run(partial(documents.files_in, folder=folder))
+            known = await self.database.run(partial(_files_in, folder=folder))
             orphans, lost = await on_thread(self.file_threads, self.files.sweep, folder, known)
             missing += lost
             for _ in range(orphans):
@@ -131,6 +145,10 @@ class Archive:
         _missing.set(missing)
         if missing:
             say("document_files_missing", priority="alert", count=missing)
+
+
+def _files_in(rows: Rows, folder: str) -> dict[str, int]:
+    return documents.files_in(rows, folder) | previews.files_in(rows, folder)
 
 
 @asynccontextmanager
@@ -159,6 +177,7 @@ async def open_archive(
                 file_threads=file_threads,
             )
             await archive.sweep_files()
+            await archive.index_documents()
             await archive.sweep_spool()
             yield archive
     finally:

@@ -5,6 +5,9 @@ change is acknowledged only when it is synced (WAL, synchronous=FULL); what is d
 (secure_delete), and nothing is ever written outside the encrypted files (temporary data stays in memory). Foreign
 exceptions are translated here. sqlcipher's own log is off: it might hold a value.
 
+SQLCipher locks and wipes its own keys always; locking and wiping every allocation of SQLite
+(cipher_memory_security) stays off: docs/decisions/database-memory.md.
+
 Sources: sqlite.org/pragma.html, sqlite.org/wal.html, zetetic.net/sqlcipher/sqlcipher-api.
 """
 
@@ -117,7 +120,6 @@ def _open(path: Path, key: bytes) -> Any:
     connection = sqlcipher.connect(str(path), isolation_level=None)
     try:
         connection.execute("PRAGMA cipher_log_level = NONE")
-        connection.execute("PRAGMA cipher_memory_security = ON")  # page memory is locked and wiped when freed
         connection.execute(
             f"PRAGMA key = \"x'{key.hex()}'\""
         )  # a raw key: no derivation (SQLCipher API, "PRAGMA key")

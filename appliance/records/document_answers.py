@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AbstractAsyncContextManager, nullcontext
-from itertools import islice
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from weakref import WeakValueDictionary
 
 from appliance.contracts.records import (
@@ -15,8 +15,9 @@ from appliance.contracts.records import (
     EraseDocument,
     FindDocument,
     ReadDocument,
+    ReadPreview,
 )
-from appliance.contracts.vault import RevokeSharesOf, Session, UnwrapDocumentKey, WrapDocumentKey
+from appliance.contracts.vault import RevokeSharesOf, Session, WrapDocumentKey
 from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done, Stream
@@ -25,21 +26,19 @@ from appliance.formats.envelope import (
     NONCE_PREFIX_BYTES,
     SALT_BYTES,
     DocumentSealer,
-    document_associated_data,
-    encode_inner_header,
 )
-from appliance.records import documents, patients, shares
+from appliance.records import documents, patients, previews, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.documents import Sealed
 from appliance.records.intake import ContentCheck, Sealing, receive
 from appliance.records.names import clean_file_name, clean_person, clean_title
-from appliance.records.sealed_files import SealedReader
+from appliance.records.opening import open_preview, open_sealed
+from appliance.records.previews import SealedPreview
 from appliance.records.threads import on_thread
 
 MAX_INTAKES_AT_ONCE = 8
 MAX_READS_AT_ONCE = 16
-SEGMENTS_AT_ONCE = 4
 
 _documents = Counter("documents_total", "Documents by what was done.", ["added", "repeated", "read", "erased"])
 
@@ -59,6 +58,7 @@ class DocumentAnswers:
             AddDocument: self.answer_add_document,
             FindDocument: self.answer_find_document,
             ReadDocument: self.answer_read_document,
+            ReadPreview: self.answer_read_preview,
             EraseDocument: self.answer_erase_document,
         }
 
@@ -101,9 +101,21 @@ class DocumentAnswers:
         first_time = archive.sessions.count_read(session, call.document)
         if first_time or call.first == 0:
             await archive.log(session, "document_read", patient=document.patient, document=document.document)
-        opened = await archive.vault.ask(UnwrapDocumentKey(document=call.document, wrapped=sealed.wrapped_key))
-        async with self._reads:
-            await self._send(sealed, opened.key, call.first, stream)
+        await self._send(open_sealed(archive, sealed, call.first), stream)
+        _documents.add("read")
+
+    async def answer_read_preview(self, call: ReadPreview, _: Caller, stream: Stream) -> None:
+        """Give a document's preview: to look at it is to read the document, and is counted and logged as that."""
+        archive = self._archive
+        session = await archive.sessions.check_staff(call.session, touch=False)
+
+        def find(rows: Rows) -> tuple[str, SealedPreview]:
+            return documents.find(rows, call.document).description.patient, previews.find_now(rows, call.document)
+
+        patient, sealed = await archive.database.run(find)
+        archive.sessions.count_read(session, call.document)
+        await archive.log(session, "document_read", patient=patient, document=call.document)
+        await self._send(open_preview(archive, sealed), stream)
         _documents.add("read")
 
     async def answer_erase_document(self, call: EraseDocument, _: Caller) -> Done:
@@ -116,8 +128,14 @@ class DocumentAnswers:
             await archive.vault.ask(RevokeSharesOf(session=call.session, document=call.document))
             await archive.withdraw(await archive.database.run(lambda rows: shares.naming(rows, call.document)))
             await archive.log(session, "document_erased", patient=patient, document=call.document)
-            await archive.database.run(lambda rows: documents.remove(rows, patient, call.document))
-            await on_thread(archive.file_threads, archive.files.remove, [sealed.file])
+
+            def erase(rows: Rows) -> list[str]:
+                files = [sealed.file, *previews.file_of(rows, call.document)]
+                documents.remove(rows, patient, call.document)
+                return files
+
+            files = await archive.database.run(erase)
+            await on_thread(archive.file_threads, archive.files.remove, files)
             await archive.database.forget()
         _documents.add("erased")
         return Done()
@@ -170,11 +188,12 @@ class DocumentAnswers:
             os.urandom(NONCE_PREFIX_BYTES),
         )
         incoming = archive.files.receive()
+        wrapping = asyncio.ensure_future(archive.vault.ask(WrapDocumentKey(document=document, key=key)))
         try:
             check = ContentCheck(call.media_type, with_digest=bool(call.idempotency_key))
-            sealing = await on_thread(threads, Sealing, check, sealer, incoming)
+            sealing = Sealing(check, sealer, incoming)
             content_sha256 = await receive(stream.pieces(), sealing.take, sealing.finish, threads)
-            wrapped = await archive.vault.ask(WrapDocumentKey(document=document, key=key))
+            wrapped = await wrapping
             description.length = sealer.content_length
             sealed = Sealed(
                 description=description,
@@ -185,6 +204,8 @@ class DocumentAnswers:
             )
         finally:
             incoming.discard()
+            wrapping.cancel()
+            await asyncio.gather(wrapping, return_exceptions=True)
         try:
             return await self._add_row(call, session, sealed, content_sha256)
         except PraxisError:
@@ -201,30 +222,14 @@ class DocumentAnswers:
             documents.add(rows, sealed)
             if key:
                 documents.keep_key(rows, session.principal, key, document, content_sha256)
+            previews.want(rows, sealed.description)
 
         await archive.log(session, "document_added", patient=patient, document=document)
         await archive.database.run(add)
+        archive.previews_wanted.set()
         return AddedDocument(document=document, patient=patient)
 
-    async def _send(self, sealed: Sealed, key: bytes, first: int, stream: Stream) -> None:
-        archive, document = self._archive, sealed.description
-        reader = await on_thread(
-            archive.file_threads,
-            SealedReader,
-            archive.files.path(sealed.file),
-            sealed.sealed_length,
-            key,
-            document_associated_data(archive.box_bytes, bytes.fromhex(document.document)),
-            encode_inner_header(document.name, document.media_type),
-            document.length,
-        )
-        pieces = reader.pieces(first)
-
-        def open_some() -> bytes:
-            return b"".join(islice(pieces, SEGMENTS_AT_ONCE))
-
-        try:
-            while opened := await on_thread(archive.file_threads, open_some):
-                await stream.write(opened)
-        finally:
-            reader.close()
+    async def _send(self, opened: AsyncGenerator[bytes, None], stream: Stream) -> None:
+        async with self._reads, aclosing(opened) as pieces:
+            async for piece in pieces:
+                await stream.write(piece)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from appliance.contracts.records import Document
 from appliance.core.errors import NotFound
+from appliance.records import search
 from appliance.records.database import Row, Rows
 from appliance.records.patients import read as read_patient
 
@@ -41,8 +42,8 @@ class CameBefore:
     content_sha256: bytes
 
 
-def add(rows: Rows, sealed: Sealed) -> None:
-    """Store the row; NotFound("patient") if the patient was deleted meanwhile."""
+def add(rows: Rows, sealed: Sealed, text: str = "") -> None:
+    """Store the row, found by title, name and `text` from now; NotFound("patient") if that was deleted meanwhile."""
     document = sealed.description
     read_patient(rows, document.patient)
     rows.change(
@@ -61,6 +62,7 @@ def add(rows: Rows, sealed: Sealed) -> None:
         document.added_at,
         document.added_by,
     )
+    search.index_document(rows, document.document, document.title, document.name, text)
 
 
 def of_patient(rows: Rows, patient: str, kind: str | None = None) -> list[Document]:
@@ -85,7 +87,7 @@ def find_of_patient(rows: Rows, patient: str, document: str) -> Sealed:
 
 
 def files_of_patient(rows: Rows, patient: str) -> dict[str, str]:
-    """Give document -> file of all the patient's documents."""
+    """Give document -> file of all the patient's documents, their previews not among them."""
     return {
         str(row[0]): str(row[1])
         for row in rows.all("SELECT document, file FROM documents WHERE patient = ?", patient)
@@ -111,7 +113,8 @@ def titles(rows: Rows, owned: set[tuple[str, str]]) -> dict[str, str]:
 
 
 def remove(rows: Rows, patient: str, document: str) -> None:
-    """Remove the row, and with it the wrapped key and the caller's key for it."""
+    """Remove the row, and with it the wrapped key, the caller's key for it and what search finds it by."""
+    search.forget_document(rows, document)
     if not rows.change("DELETE FROM documents WHERE patient = ? AND document = ?", patient, document):
         raise NotFound("document")
 

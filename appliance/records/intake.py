@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from mmap import MAP_PRIVATE, mmap
 
 from appliance.contracts.values import MAX_DOCUMENT_BYTES, MediaType
 from appliance.core.errors import Invalid, Unavailable
@@ -66,12 +67,13 @@ class Sealing:
         self._check = check
         self._sealer = sealer
         self._file = file
-        file.write(sealer.header())
+        self._header = sealer.header()
 
     def take(self, batch: memoryview) -> None:
-        """Take the next content."""
+        """Take the next content; the first brings the file's header with it."""
         self._check.take(batch)
-        self._file.write(self._sealer.seal(batch))
+        self._file.write(self._header + self._sealer.seal(batch))
+        self._header = b""
 
     def finish(self) -> bytes:
         """Write the rest and give the SHA-256 of the content; the file is whole, not yet in its place."""
@@ -91,7 +93,9 @@ async def receive(
 
     When this raises, no call is still running: the file may be discarded.
     """
-    batches, filled = (memoryview(bytearray(BATCH_BYTES)), memoryview(bytearray(BATCH_BYTES))), 0
+    # Fresh memory of the kernel: a small document touches only the pages that it fills (mmap(2)).
+    first, second = (memoryview(mmap(-1, BATCH_BYTES, MAP_PRIVATE)) for _ in range(2))
+    batches, filled = (first, second), 0
     running: asyncio.Future[None] | None = None
     try:
         async for piece in _while_not_idle(pieces):
@@ -106,12 +110,16 @@ async def receive(
                     batches, filled = batches[::-1], 0
         if running is not None:
             await running
-        if filled:
-            await on_thread(files, take, batches[0][:filled])
-        return await on_thread(files, finish)
+        return await on_thread(files, _take_last, take, batches[0][:filled], finish)
     finally:
         if running is not None:
             await asyncio.gather(running, return_exceptions=True)
+
+
+def _take_last(take: Callable[[memoryview], None], batch: memoryview, finish: Callable[[], bytes]) -> bytes:
+    if batch:
+        take(batch)
+    return finish()
 
 
 async def _while_not_idle(pieces: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:

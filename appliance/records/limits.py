@@ -32,6 +32,10 @@ class Limit:
         taken[thing] = now
         return True
 
+    def give_back(self, principal: str, thing: str) -> None:
+        """Forget that a thing was taken."""
+        self._taken.get(principal, OrderedDict()).pop(thing, None)
+
     def _forget(self, now: float) -> None:
         for principal, taken in list(self._taken.items()):
             while taken and next(iter(taken.values())) <= now - self._window_s:

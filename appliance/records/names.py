@@ -19,9 +19,11 @@ from appliance.core.errors import Invalid
 MAX_FILE_NAME_CHARACTERS = 255
 MAX_SUFFIX_CHARACTERS = 16
 MAX_SEARCH_WORDS = 8
+MAX_WORD_CHARACTERS = 64
 
 _REMOVED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NO_WORD = re.compile(r"[\W_]+")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _LONG = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "œ": "oe", "đ": "d", "ł": "l", "ı": "i"}
 )
@@ -85,6 +87,25 @@ def search_words(text: str) -> list[tuple[str, str]]:
     return list(zip(_words(_short(text)), _words(_long(text)), strict=False))[:MAX_SEARCH_WORDS]
 
 
+def text_words(text: str) -> str:
+    """Return a text's words for the index, parted by blanks: the long spelling of each, then the short ones."""
+    long = _cut_words(_long(text))
+    if text.isascii():
+        return " ".join(long)
+    short = _cut_words(_short(text))
+    return " ".join((*long, *(word for word, other in zip(short, long, strict=False) if word != other)))
+
+
+def text_search_words(text: str) -> list[tuple[str, str]]:
+    """Return the words of a search in both spellings, as `text_words` has them."""
+    pairs = zip(_cut_words(_short(text)), _cut_words(_long(text)), strict=False)
+    return list(dict.fromkeys(pairs))[:MAX_SEARCH_WORDS]
+
+
+def _cut_words(folded: str) -> list[str]:
+    return [word[:MAX_WORD_CHARACTERS] for word in _words(folded)]
+
+
 def _spellings(text: str) -> set[str]:
     return {*_words(_long(text)), *_words(_short(text))}
 
@@ -102,6 +123,12 @@ def _short(text: str) -> str:
 
 
 def _without_accents(text: str) -> str:
+    if text.isascii():
+        return text
     # NFKD parts a letter from its accents (UAX 15); casefold again, as compatibility forms may hold capitals.
     decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(character for character in decomposed if unicodedata.category(character) != "Mn").casefold()
+    return _NOT_ASCII.sub(_unless_accent, decomposed).casefold()
+
+
+def _unless_accent(found: re.Match[str]) -> str:
+    return "" if unicodedata.category(found[0]) == "Mn" else found[0]

@@ -18,7 +18,7 @@ from appliance.contracts.records import (
 from appliance.contracts.vault import ListShares, RevokeShare
 from appliance.core.errors import Unavailable
 from appliance.core.varlink import Answers, Caller, Done
-from appliance.records import documents, patients, shares
+from appliance.records import documents, patients, previews, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.names import clean_person
@@ -94,9 +94,9 @@ class PatientAnswers:
         session = await archive.sessions.check_staff(call.session)
         async with archive.share_changes:
             await archive.database.run(lambda rows: patients.read(rows, call.patient))
-            listed = await archive.vault.ask(ListShares(session=call.session, patient=call.patient))
-            for share in listed.shares:
-                if share.state == "open":
+            live = ListShares(session=call.session, patient=call.patient, ended=False)
+            while listed := (await archive.vault.ask(live)).shares:
+                for share in listed:
                     await archive.vault.ask(RevokeShare(session=call.session, share=share.share))
             await archive.withdraw(await archive.database.run(lambda rows: shares.of_patient(rows, call.patient)))
             files = await archive.database.run(lambda rows: documents.files_of_patient(rows, call.patient))
@@ -105,14 +105,16 @@ class PatientAnswers:
             )
             await archive.log(session, "patient_deleted", patient=call.patient)
 
-            def erase(rows: Rows) -> None:
+            def erase(rows: Rows) -> list[str]:
                 if documents.files_of_patient(rows, call.patient) != files:
                     raise Unavailable("patient_changed")
+                pictures = [file for document in files for file in previews.file_of(rows, document)]
                 for document in files:
                     documents.remove(rows, call.patient, document)
                 patients.remove(rows, call.patient)
+                return pictures
 
-            await archive.database.run(erase)
-            await on_thread(archive.file_threads, archive.files.remove, list(files.values()))
+            pictures = await archive.database.run(erase)
+            await on_thread(archive.file_threads, archive.files.remove, [*files.values(), *pictures])
             await archive.database.forget()
         return Done()

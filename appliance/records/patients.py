@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.contracts.records import Patient, Person
 from appliance.core.errors import Invalid, NotFound
+from appliance.records import search
 from appliance.records.database import Row, Rows
 from appliance.records.names import match_key, name_words, search_words
 
@@ -60,6 +61,7 @@ def correct(rows: Rows, patient: str, person: Person, now: int) -> None:
         raise NotFound("patient")
     rows.change("DELETE FROM patient_words WHERE patient = ?", patient)
     _index(rows, patient, person)
+    search.rename_patient(rows, patient, person.family_name, person.given_name)
 
 
 def remove(rows: Rows, patient: str) -> None:
@@ -78,13 +80,19 @@ def read(rows: Rows, patient: str) -> Patient:
 
 def find(rows: Rows, text: str, birth_date: str | None, after: int, count: int) -> tuple[list[Patient], bool]:
     """Find by word beginnings and birth date, ordered by name; and whether there are more than `count`."""
-    conditions = ["(? IS NULL OR birth_date = ?)"]
-    values: list[object] = [birth_date, birth_date]
+    conditions: list[str] = []
+    values: list[object] = []
+    if birth_date is not None:
+        conditions.append("birth_date = ?")
+        values.append(birth_date)
     for short, long in search_words(text):
         conditions.append(_HAS_WORD)
         values += [short, short + _AFTER_ALL, long, long + _AFTER_ALL]
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    # The page is chosen first, so that documents are counted for those only who stand on it.
+    page = f"SELECT patient FROM patients {where}ORDER BY match_key, patient LIMIT ? OFFSET ?"  # noqa: S608 (ours)
     found = rows.all(
-        _FIND + " WHERE " + " AND ".join(conditions) + " ORDER BY match_key, patient LIMIT ? OFFSET ?",
+        f"{_FIND} WHERE patient IN ({page}) ORDER BY match_key, patient",
         *values,
         count + 1,
         after,

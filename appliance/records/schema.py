@@ -1,7 +1,8 @@
 """The database's schema as the list of steps that made it; a step is never changed, only followed by another.
 
 Rules: every identifier is random and means nothing; owner and document are one key (docs/threats.md, A16); a name
-stands in patients and documents only, so that deleting the rows erases it. Layout: docs/formats/records-store.md.
+stands in patients, documents and what they are found by (patient_words, document_words, document_texts) only, so that
+deleting the rows erases it. Layout: docs/formats/records-store.md.
 """
 
 from __future__ import annotations
@@ -76,5 +77,44 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX share_documents_by_document ON share_documents (document)",
+    ),
+    (
+        # What search.py finds documents by. `number` orders them by when they came and is never used twice.
+        """
+        CREATE TABLE document_texts (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            document TEXT NOT NULL UNIQUE REFERENCES documents (document),
+            text TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE VIRTUAL TABLE document_words USING fts5 (
+            names, words, tokenize = 'ascii', detail = 'column', prefix = '2 3'
+        )
+        """,
+        "INSERT INTO document_words (document_words, rank) VALUES ('secure-delete', 1)",
+    ),
+    (
+        # A document's picture: a sealed file of its own under an identifier and a key of its own.
+        """
+        CREATE TABLE previews (
+            document TEXT PRIMARY KEY REFERENCES documents (document) ON DELETE CASCADE,
+            preview TEXT NOT NULL UNIQUE,
+            length INTEGER NOT NULL,
+            sealed_length INTEGER NOT NULL,
+            sealed_sha256 BLOB NOT NULL CHECK (length(sealed_sha256) = 32),
+            wrapped_key BLOB NOT NULL CHECK (length(wrapped_key) = 60),
+            file TEXT NOT NULL UNIQUE
+        ) STRICT, WITHOUT ROWID
+        """,
+        # What preview has still to look at, and how often it did.
+        """
+        CREATE TABLE pending_previews (
+            number INTEGER PRIMARY KEY,
+            document TEXT NOT NULL UNIQUE REFERENCES documents (document) ON DELETE CASCADE,
+            attempts INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        "INSERT INTO pending_previews (document) SELECT document FROM documents WHERE media_type = 'application/pdf'",
     ),
 )

@@ -6,6 +6,7 @@ The entries share_made and share_revoked are vault's: it makes and ends, so it t
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from appliance.contracts.records import CreateShare, ListShares, NewLink, RevokeShare, Share, Shares
 from appliance.contracts.vault import ListShares as ListVaultShares
@@ -15,11 +16,19 @@ from appliance.core.errors import PraxisError
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.share_link import SECRET_BYTES, ShareKeys, derive, format_link, manifest_key, proof_verifier
-from appliance.formats.share_manifest import NONCE_BYTES, Manifest, ManifestDocument, format_key, seal_manifest
-from appliance.records import documents, patients, shares
+from appliance.formats.share_manifest import (
+    NONCE_BYTES,
+    Manifest,
+    ManifestDocument,
+    ManifestPreview,
+    format_key,
+    seal_manifest,
+)
+from appliance.records import documents, patients, previews, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.documents import Sealed
+from appliance.records.previews import SealedPreview
 from appliance.records.threads import on_thread
 
 SECONDS_PER_DAY = 86400
@@ -78,13 +87,23 @@ class ShareAnswers:
         return NewLink(share=made.share, link=self._link(secret), expires_at=made.expires_at)
 
     async def answer_list_shares(self, call: ListShares, _: Caller) -> Shares:
-        """Give vault's states with names and titles; what vault has closed since leaves the spool now."""
+        """Give a page of vault's states with names and titles; what of it vault has closed leaves the spool now."""
         archive = self._archive
         await archive.sessions.check_staff(call.session, touch=False)
-        listed = await archive.vault.ask(ListVaultShares(session=call.session, patient=call.patient))
+        listed = await archive.vault.ask(
+            ListVaultShares(
+                session=call.session,
+                patient=call.patient,
+                share=call.share,
+                ended=call.ended,
+                after=call.after,
+                count=call.count,
+            )
+        )
         async with archive.share_changes:
             await archive.withdraw([status.share for status in listed.shares if status.state != "open"])
-        return await archive.database.run(lambda rows: _described(rows, listed.shares))
+        described = await archive.database.run(lambda rows: _described(rows, listed.shares))
+        return Shares(shares=described, total=listed.total)
 
     async def answer_revoke_share(self, call: RevokeShare, _: Caller) -> Done:
         """End a share: vault's half first, with its entry, then what lies in the spool."""
@@ -98,8 +117,9 @@ class ShareAnswers:
 
     async def _publish(self, keys: ShareKeys, made: NewShare, sealed: list[Sealed]) -> None:
         archive = self._archive
-        names = {document.description.document: os.urandom(16).hex() for document in sealed}
-        entries = [await self._entry(document, names[document.description.document]) for document in sealed]
+        entries, files = list[ManifestDocument](), dict[str, Path]()
+        for document in sealed:
+            entries.append(await self._entry(document, files))
         manifest = seal_manifest(
             Manifest(version=1, documents=tuple(entries)),
             manifest_key(keys.wrap_key, made.r),
@@ -108,18 +128,16 @@ class ShareAnswers:
             keys.locator,
             made.expires_at,
         )
-        files = {names[document.description.document]: archive.files.path(document.file) for document in sealed}
         await on_thread(archive.file_threads, archive.spool.publish, keys.locator, manifest, files)
 
-    async def _entry(self, sealed: Sealed, name: str) -> ManifestDocument:
+    async def _entry(self, sealed: Sealed, files: dict[str, Path]) -> ManifestDocument:
+        """Describe a document for the manifest; its files get their random names in `files`."""
         document = sealed.description
-        opened = await self._archive.vault.ask(
-            UnwrapDocumentKey(document=document.document, wrapped=sealed.wrapped_key)
-        )
+        preview = await self._archive.database.run(lambda rows: previews.find(rows, document.document))
         return ManifestDocument(
             id=document.document,
-            file=name,
-            key=format_key(opened.key),
+            file=self._name(sealed.file, files),
+            key=await self._key(document.document, sealed.wrapped_key),
             name=document.name,
             title=document.title,
             kind=document.kind,
@@ -127,7 +145,27 @@ class ShareAnswers:
             length=document.length,
             sealed_length=sealed.sealed_length,
             sha256=sealed.sealed_sha256.hex(),
+            preview=None if preview is None else await self._preview(preview, files),
         )
+
+    async def _preview(self, sealed: SealedPreview, files: dict[str, Path]) -> ManifestPreview:
+        return ManifestPreview(
+            id=sealed.preview,
+            file=self._name(sealed.file, files),
+            key=await self._key(sealed.preview, sealed.wrapped_key),
+            length=sealed.length,
+            sealed_length=sealed.sealed_length,
+            sha256=sealed.sealed_sha256.hex(),
+        )
+
+    async def _key(self, identifier: str, wrapped: bytes) -> str:
+        opened = await self._archive.vault.ask(UnwrapDocumentKey(document=identifier, wrapped=wrapped))
+        return format_key(opened.key)
+
+    def _name(self, file: str, files: dict[str, Path]) -> str:
+        name = os.urandom(16).hex()
+        files[name] = self._archive.files.path(file)
+        return name
 
     def _link(self, secret: bytes) -> str:
         box = self._archive.box
@@ -135,26 +173,24 @@ class ShareAnswers:
         return format_link(box.page_host + port, secret)
 
 
-def _described(rows: Rows, listed: list[ShareStatus]) -> Shares:
+def _described(rows: Rows, listed: list[ShareStatus]) -> list[Share]:
     names = patients.display_names(rows, {status.patient for status in listed})
     titles = documents.titles(
         rows, {(status.patient, document) for status in listed for document in status.documents}
     )
-    return Shares(
-        shares=[
-            Share(
-                share=status.share,
-                patient=status.patient,
-                patient_name=names.get(status.patient, ""),
-                titles=[titles[document] for document in status.documents if document in titles],
-                state=status.state,
-                made_at=status.made_at,
-                expires_at=status.expires_at,
-                tries_left=status.tries_left,
-                opened=status.opened,
-                last_opened_at=status.last_opened_at,
-                pin_printed=status.pin_printed,
-            )
-            for status in listed
-        ]
-    )
+    return [
+        Share(
+            share=status.share,
+            patient=status.patient,
+            patient_name=names.get(status.patient, ""),
+            titles=[titles[document] for document in status.documents if document in titles],
+            state=status.state,
+            made_at=status.made_at,
+            expires_at=status.expires_at,
+            tries_left=status.tries_left,
+            opened=status.opened,
+            last_opened_at=status.last_opened_at,
+            pin_printed=status.pin_printed,
+        )
+        for status in listed
+    ]

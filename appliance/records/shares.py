@@ -37,10 +37,16 @@ def of_patient(rows: Rows, patient: str) -> list[str]:
     return [str(row[0]) for row in rows.all("SELECT share FROM shares WHERE patient = ?", patient)]
 
 
-def live(rows: Rows, now: int) -> set[str]:
-    """Give the locators that may lie in the spool; forget shares that ended long ago."""
+def live(rows: Rows, now: int, named: set[str] | None) -> set[str]:
+    """Give the locators that may lie in the spool; forget shares that ended long ago.
+
+    `named` are the shares that vault has not ended (None: it could not be asked); others are marked as ended.
+    """
     rows.change("DELETE FROM shares WHERE expires_at < ?", now - TOMBSTONE_S)
-    return {str(row[0]) for row in rows.all("SELECT locator FROM shares WHERE NOT ended AND expires_at > ?", now)}
+    found = rows.all("SELECT share, locator FROM shares WHERE NOT ended AND expires_at > ?", now)
+    if named is not None:
+        end(rows, [str(share) for share, _ in found if share not in named])
+    return {str(locator) for share, locator in found if named is None or share in named}
 
 
 def locators(rows: Rows, shares: list[str]) -> list[str]:

@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from appliance.contracts.vault import (
     ConfirmPin,
     ListShares,
+    LiveShares,
     MakeShare,
+    NameLiveShares,
     NewShare,
     OpenShare,
     PatientView,
@@ -67,6 +69,7 @@ class ShareAnswers:
             ReadPin: self.answer_read_pin,
             ConfirmPin: self.answer_confirm_pin,
             ListShares: self.answer_list_shares,
+            NameLiveShares: self.answer_name_live_shares,
             RevokeShare: self.answer_revoke_share,
             RevokeSharesOf: self.answer_revoke_shares_of,
             ShowShare: self.answer_show_share,
@@ -121,22 +124,28 @@ class ShareAnswers:
         return Done()
 
     async def answer_list_shares(self, call: ListShares, _: Caller) -> Shares:
-        """List shares, newest first. If they do not fit one message, the oldest ended ones are left out."""
+        """List a page of shares, newest first; it ends early where a message is full."""
         self._vault.staff_session(call.session)
-        now = self._vault.now()
-        listed = [
-            shares.notice(share, now)
-            for share in self._vault.state.shares.values()
-            if share.stage != "made" and call.patient in (None, share.patient)
-        ]
-        listed.sort(key=lambda share: (share.stage == "open", share.made_at), reverse=True)
-        fitting, room = [], MAX_LIST_BYTES
-        for share in listed:
-            room -= len(msgspec.json.encode(_status(share))) + 1
+        found = shares.newest_first(
+            noticed
+            for noticed in self._noticed()
+            if noticed.stage != "made"
+            and call.patient in (None, noticed.patient)
+            and call.share in (None, noticed.share)
+            and call.ended in (None, noticed.stage != "open")
+        )
+        listed, room = [], MAX_LIST_BYTES
+        for share in found[call.after : call.after + call.count]:
+            status = _status(share)
+            room -= len(msgspec.json.encode(status)) + 1
             if room < 0:
                 break
-            fitting.append(share)
-        return Shares(shares=[_status(share) for share in shares.newest_first(fitting)])
+            listed.append(status)
+        return Shares(shares=listed, total=len(found))
+
+    async def answer_name_live_shares(self, _: NameLiveShares, __: Caller) -> LiveShares:
+        """Name what has not ended."""
+        return LiveShares(shares=[share.share for share in self._noticed() if share.stage in ("made", "open")])
 
     async def answer_revoke_share(self, call: RevokeShare, _: Caller) -> Done:
         """End a share."""
@@ -214,6 +223,11 @@ class ShareAnswers:
 
         state = await self._vault.change(change)
         return state.shares[name]
+
+    def _noticed(self) -> list[Share]:
+        """Give every share as it is now."""
+        now = self._vault.now()
+        return [shares.notice(share, now) for share in self._vault.state.shares.values()]
 
     def _view(self, share: Share, r: bytes | None = None) -> PatientView:
         box = self._vault.state.box

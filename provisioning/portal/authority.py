@@ -11,9 +11,7 @@ Source: RFC 5280 4.2.1.9 (basic constraints), 4.2.1.10 (name constraints).
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
 import ssl
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from appliance.core.errors import Invalid
+from provisioning.files import replace_file
 
 AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 LEAF_LIFETIME = datetime.timedelta(days=90)
@@ -153,21 +152,3 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def replace_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Write `content` so that after a power cut `path` holds the old bytes or the new ones."""
-    draft = path.with_name(path.name + ".draft")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from appliance.core.errors import PraxisError, Refused
 from appliance.formats.device_record import DeviceRecord, check_record, decode_record, encode_record
-from provisioning.portal.authority import replace_file
+from provisioning.files import replace_file
 
 
 class Registry:

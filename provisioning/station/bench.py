@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,6 +22,7 @@ NAME = "praxissafe-bench.invalid"
 REQUEST_TIMEOUT_S = 150.0
 DIAL_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 16 * 1024
+CODE_PATTERN = r"^[a-z0-9_]{1,64}$"
 
 
 class NewBox(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,9 +30,9 @@ class NewBox(msgspec.Struct, forbid_unknown_fields=True):
 
     box: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
     device_key: bytes  # as base64
-    claim_code: str
+    claim_code: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Z-]{1,64}$")]
     serial: str
-    ticket: str
+    ticket: Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Finished(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,14 +41,20 @@ class Finished(msgspec.Struct, forbid_unknown_fields=True):
     finished: bool
 
 
+class BoxState(msgspec.Struct, forbid_unknown_fields=True):
+    """The answer to GET /state."""
+
+    state: Literal["new", "enrolled", "finished"]
+
+
 class Failure(msgspec.Struct, forbid_unknown_fields=True):
-    """Any other answer."""
+    """Any other answer; a code is shown to the technician, so it is a word and cannot be anything else."""
 
     family: str
-    code: str
+    code: Annotated[str, msgspec.Meta(pattern=CODE_PATTERN)]
 
 
-Answer = TypeVar("Answer", NewBox, Finished)
+Answer = TypeVar("Answer", NewBox, Finished, BoxState)
 
 
 def bench_fingerprint(address: str) -> bytes:
@@ -75,13 +82,24 @@ async def ask_box(
     Tampered("bench_certificate") for another certificate, Unavailable("box_away"), Unavailable("box_answer") for an
     answer that is none.
     """
+    return await _ask("POST", address, fingerprint, path, body, kind)
+
+
+async def ask_state(address: str, fingerprint: bytes) -> str:
+    """Ask how far the box is: "new", "enrolled" or "finished". Raises what `ask_box` raises."""
+    return (await _ask("GET", address, fingerprint, "/state", None, BoxState)).state
+
+
+async def _ask(
+    method: str, address: str, fingerprint: bytes, path: str, body: dict[str, str | int] | None, kind: type[Answer]
+) -> Answer:
     host, port = split_address(address)
     connector = aiohttp.TCPConnector(resolver=FixedAddress(host), ssl=aiohttp.Fingerprint(fingerprint))
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
-            client.post(f"https://{NAME}:{port}{path}", json=body, allow_redirects=False) as answer,
+            client.request(method, f"https://{NAME}:{port}{path}", json=body, allow_redirects=False) as answer,
         ):
             raw = await read_capped(answer.content, MAX_ANSWER_BYTES)
     except aiohttp.ServerFingerprintMismatch as error:

@@ -1,29 +1,36 @@
-"""Enrol one box: keys, sheet, registration, finish. Every step may be repeated after an interruption.
+"""Enrol one box: keys, sheet, registration, closing, paper. Every step may be repeated after an interruption.
 
-The box makes its keys once and gives a fresh claim code each time until it is finished; the portal takes the same
-record again and refuses another key for a known box; the sheet is on disk before the box closes its door. So an
-interrupted run is simply run again. Order and reasons: docs/formats/enrolment.md.
+The box makes its keys once and gives a fresh claim code each time until it is closed; the portal takes the same
+record again and refuses another key for a known box; the sheet is on disk before the box closes its door. After each
+step the state file is replaced whole, so a run that ended anywhere, by a power cut too, is simply run again.
+
+A box is refused before the portal hears of it when its serial was begun with another box, or when its id or device
+key is known under another serial: then one key is in two devices, or two labels were swapped.
+Order and reasons: docs/formats/enrolment.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from msgspec.structs import replace
 from nacl.signing import SigningKey
 
-from appliance.core.errors import Invalid, Refused, Tampered, Unavailable
+from appliance.core.errors import PraxisError, Refused, Tampered, Unavailable
 from appliance.formats.device_record import encode_record, make_record, sign_record
-from provisioning.station.bench import Finished, NewBox, ask_box, bench_fingerprint, shows_name
+from provisioning.station.bench import Finished, NewBox, ask_box, ask_state, bench_fingerprint, shows_name
+from provisioning.station.files import write_whole
+from provisioning.station.paper import draw_handover
 from provisioning.station.portal import register
-from provisioning.station.sheet import Sheet, fingerprint, read_sheet, write_sheet
+from provisioning.station.progress import Place, Progress, Step, is_same_device, with_failure, with_place, with_step
+from provisioning.station.sheet import Sheet, fingerprint
+from provisioning.station.workbench import BoxFiles, Workbench
 
 BOX_MARK = "{box}"
-SERIAL = re.compile(r"[A-Z0-9-]{4,32}\Z")
 
 #: Told at each step: its word, and what the words need to say it.
 Tell = Callable[..., None]
@@ -48,62 +55,164 @@ class Order:
         """Give what the box is told (POST /enrol)."""
         return {name: value for name, value in vars(self).items() if not name.startswith("bench_")}
 
+    def place(self) -> Place:
+        """Give what the state file keeps of it."""
+        return Place(**{name: getattr(self, name) for name in Place.__struct_fields__})
+
+
+@dataclass(frozen=True)
+class Station:
+    """What a run works with."""
+
+    workbench: Workbench
+    key: SigningKey
+    #: Languages of the paper, in order; none draws no paper.
+    languages: tuple[str, ...]
+    now: Callable[[], int] = lambda: int(time.time())
+
 
 def host_name(pattern: str, box: str) -> str:
     """Put the box into a host name's pattern, as vault does."""
     return pattern.replace(BOX_MARK, box[:8])
 
 
-async def enrol(order: Order, station: SigningKey, sheet_file: Path, issued_at: int, tell: Tell) -> Sheet:
-    """Do all steps and give the finished sheet. Raises the failure of the step that failed."""
-    if not SERIAL.match(order.serial):
-        raise Invalid("serial")
-    earlier = read_sheet(sheet_file)
-    if earlier is not None and earlier.serial != order.serial:
-        raise Refused("sheet_taken")
-    try:
-        seen = await asyncio.to_thread(bench_fingerprint, order.bench_address)
-        if order.bench_sha256 not in (None, seen):
-            raise Tampered("bench_certificate")
-        tell("bench_pinned" if order.bench_sha256 else "bench_trusted", sha256=seen.hex())
-        tell("keys")
-        made = await ask_box(order.bench_address, seen, "/enrol", order.body(), NewBox)
-    except (Unavailable, Refused) as error:
-        if earlier is None or error.code not in ("box_away", "provisioned"):
+async def enrol(order: Order, station: Station, tell: Tell) -> Sheet:
+    """Do all steps that are missing and give the finished sheet. Raises the failure of the step that failed.
+
+    The failure is in the state file too, if that can be written. Of a box that was handed over there is no sheet any
+    more: Refused("handed_over").
+    """
+    with station.workbench.hold(order.serial) as files:
+        progress = files.read_progress() or Progress(serial=order.serial)
+        if progress.has("handed_over"):
+            raise Refused("handed_over")
+        run = _Run(order, station, files, tell, with_place(progress, order.place(), station.now()))
+        try:
+            return await run.run()
+        except PraxisError as error:
+            run.note_failure(error)
             raise
-        return await _finished_before(order, earlier, sheet_file, error, tell)
-    sheet = _sheet(order, made)
-    write_sheet(sheet_file, sheet)
-    tell("register")
-    record = make_record(
-        box=bytes.fromhex(made.box),
-        device_key=made.device_key,
-        host_name=sheet.patient_host,
-        portal_name=order.portal_name,
-        issued_at=issued_at,
-    )
-    signed = encode_record(sign_record(record, station))
-    await register(order.portal_address, order.portal_name, order.portal_ca, signed)
-    tell("finish")
-    await ask_box(order.bench_address, seen, "/finish", {"ticket": made.ticket}, Finished)
-    return _finish(sheet, sheet_file)
 
 
-async def _finished_before(
-    order: Order, earlier: Sheet, sheet_file: Path, error: Unavailable | Refused, tell: Tell
-) -> Sheet:
-    """Take up a run whose last answer was lost: the door is shut, and the box shows the name of its sheet."""
-    name = host_name(order.lan_host, earlier.box)
-    if not await asyncio.to_thread(shows_name, order.bench_address, order.lan_port, name):
-        raise error
-    tell("finished_before")
-    return _finish(earlier, sheet_file)
+class _Run:
+    """One run on one box, which it holds."""
+
+    def __init__(self, order: Order, station: Station, files: BoxFiles, tell: Tell, progress: Progress) -> None:
+        self._order = order
+        self._station = station
+        self._files = files
+        self._tell = tell
+        self._progress = progress
+
+    async def run(self) -> Sheet:
+        earlier = self._files.read_sheet()
+        if earlier is not None and earlier.serial != self._order.serial:
+            raise Refused("sheet_taken")
+        if earlier is not None and self._progress.has("closed"):
+            await self._check_that_the_door_is_shut()
+            self._tell("finished_before")
+            sheet = earlier
+        else:
+            sheet = await self._enrol(earlier)
+        if not sheet.finished:
+            sheet = replace(sheet, finished=True)
+            self._files.write_sheet(sheet)
+        if self._station.languages and not self._progress.has("printed"):
+            self._tell("paper")
+            await asyncio.to_thread(print_paper, self._files, sheet, self._station.languages)
+            self._done("printed")
+        return sheet
+
+    def note_failure(self, error: PraxisError) -> None:
+        """Write down where the run ended; a disk that takes nothing is said by the failure itself."""
+        if error.code in ("state", "folder", "disk_full"):
+            return
+        try:
+            self._files.write_progress(with_failure(self._progress, error, self._station.now()))
+        except PraxisError:
+            return
+
+    async def _enrol(self, earlier: Sheet | None) -> Sheet:
+        order = self._order
+        try:
+            seen = await asyncio.to_thread(bench_fingerprint, order.bench_address)
+            if order.bench_sha256 not in (None, seen):
+                raise Tampered("bench_certificate")
+            self._tell("bench_pinned" if order.bench_sha256 else "bench_trusted", sha256=seen.hex())
+            self._done("reached", bench_sha256=seen.hex())
+            self._tell("keys")
+            made = await ask_box(order.bench_address, seen, "/enrol", order.body(), NewBox)
+        except (Unavailable, Refused) as error:
+            if earlier is None or error.code not in ("box_away", "provisioned"):
+                raise
+            return await self._closed_before(earlier, error)
+        if made.serial != order.serial:
+            raise Unavailable("box_answer")
+        sheet = self._take_keys(made, earlier)
+        await self._register(sheet, made)
+        self._tell("finish")
+        await ask_box(order.bench_address, seen, "/finish", {"ticket": made.ticket}, Finished)
+        self._done("closed")
+        return sheet
+
+    def _take_keys(self, made: NewBox, earlier: Sheet | None) -> Sheet:
+        """Refuse a duplicate, keep the sheet; without a pause, so that boxes enrolled at once see each other."""
+        sheet = _sheet(self._order, made)
+        device = hashlib.sha256(made.device_key).hexdigest()
+        if not is_same_device(self._progress, made.box, device) or (
+            earlier is not None and earlier.device_fingerprint != sheet.device_fingerprint
+        ):
+            raise Refused("serial_taken")
+        other = self._station.workbench.find_duplicate(self._order.serial, made.box, device)
+        if other is not None:
+            raise Refused("key_enrolled", serial=other)
+        issued_at = self._progress.issued_at or self._station.now()
+        self._done("keys", box=made.box, device_fingerprint=device, issued_at=issued_at)
+        self._files.write_sheet(sheet)
+        self._done("sheet")
+        return sheet
+
+    async def _register(self, sheet: Sheet, made: NewBox) -> None:
+        order = self._order
+        self._tell("register")
+        record = make_record(
+            box=bytes.fromhex(made.box),
+            device_key=made.device_key,
+            host_name=sheet.patient_host,
+            portal_name=order.portal_name,
+            issued_at=self._progress.issued_at,
+        )
+        signed = encode_record(sign_record(record, self._station.key))
+        await register(order.portal_address, order.portal_name, order.portal_ca, signed)
+        self._done("registered")
+
+    async def _closed_before(self, earlier: Sheet, error: Unavailable | Refused) -> Sheet:
+        """Take up a run whose last answer was lost: the door is shut, and the box shows the name of its sheet."""
+        name = host_name(self._order.lan_host, earlier.box)
+        if not await asyncio.to_thread(shows_name, self._order.bench_address, self._order.lan_port, name):
+            raise error
+        self._tell("finished_before")
+        self._done("closed")
+        return earlier
+
+    async def _check_that_the_door_is_shut(self) -> None:
+        """Refuse if a box that is not enrolled answers: it is another one, under a serial that is used already."""
+        try:
+            seen = await asyncio.to_thread(bench_fingerprint, self._order.bench_address)
+            state = await ask_state(self._order.bench_address, seen)
+        except Unavailable:
+            return
+        if state != "finished":
+            raise Refused("serial_used")
+
+    def _done(self, step: Step, **facts: str | int) -> None:
+        self._progress = with_step(self._progress, step, self._station.now(), **facts)
+        self._files.write_progress(self._progress)
 
 
-def _finish(sheet: Sheet, sheet_file: Path) -> Sheet:
-    finished = replace(sheet, finished=True)
-    write_sheet(sheet_file, finished)
-    return finished
+def print_paper(files: BoxFiles, sheet: Sheet, languages: tuple[str, ...]) -> None:
+    """Draw the sheet and keep it beside the state."""
+    write_whole(files.paper, draw_handover(sheet, languages))
 
 
 def _sheet(order: Order, made: NewBox) -> Sheet:

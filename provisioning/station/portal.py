@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from typing import Annotated
 
 import aiohttp
 import msgspec
 
 from appliance.core.errors import Invalid, Refused, Tampered, Unavailable
 from provisioning.station.address import FixedAddress, split_address
-from provisioning.station.bench import read_capped
+from provisioning.station.bench import CODE_PATTERN, read_capped
 
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 4096
@@ -18,7 +19,7 @@ MAX_ANSWER_BYTES = 4096
 class Refusal(msgspec.Struct, forbid_unknown_fields=True):
     """What the portal says when it takes a record not."""
 
-    error: str
+    error: Annotated[str, msgspec.Meta(pattern=CODE_PATTERN)]
 
 
 def portal_context(portal_ca: str) -> ssl.SSLContext:

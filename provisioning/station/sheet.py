@@ -1,18 +1,19 @@
-"""The handover sheet: what the practice gets on paper with its box, and the file that keeps it.
+"""What stands on the handover sheet, and the file that keeps it until it is handed over.
 
 The claim code is given once, so the file is written before the box closes enrolment, marked as not finished, and
-again afterwards. It is readable by its owner only, and replaced whole.
+again afterwards. It is readable by its owner only, replaced whole, and removed when the box is handed over: beside
+the printed paper it is the only place of the station that holds a claim code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 
 from appliance.core.errors import Invalid
+from provisioning.station.files import write_whole
 
 MAX_SHEET_BYTES = 16 * 1024
 
@@ -47,35 +48,5 @@ def read_sheet(path: Path) -> Sheet | None:
 
 
 def write_sheet(path: Path, sheet: Sheet) -> None:
-    """Replace the file (mode 0600), whole or not at all; Invalid("sheet_folder") where that is not possible."""
-    draft = path.with_name(path.name + ".draft")
-    try:
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(sheet) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise Invalid("sheet_folder") from error
-
-
-def print_sheet(sheet: Sheet) -> str:
-    """Give the sheet as text, German first."""
-    rows = [
-        ("Seriennummer / serial", sheet.serial),
-        ("Einrichtungscode / claim code", sheet.claim_code),
-        ("Adresse in der Praxis / practice address", sheet.practice_url),
-        ("Adresse für Patienten / patients' address", sheet.patient_host),
-        ("Gerät / box", sheet.box),
-        ("Fingerabdruck / fingerprint", sheet.device_fingerprint[:39]),
-        ("", sheet.device_fingerprint[40:]),
-    ]
-    width = max(len(label) for label, _ in rows)
-    lines = [f"{label:<{width}}  {value}" for label, value in rows]
-    return "\n".join(["Praxissafe · Übergabeblatt / handover sheet", "", *lines, ""])
+    """Replace the file, whole or not at all; raises what `write_whole` raises."""
+    write_whole(path, msgspec.json.encode(sheet) + b"\n")

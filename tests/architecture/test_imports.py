@@ -29,6 +29,9 @@ def test_every_import_keeps_the_rules():
         ("appliance/records/x.py", "import http.client", "no HTTP"),
         ("appliance/records/x.py", "import sqlcipher3", "one door"),
         ("appliance/practice/x.py", "import tpm2_pytss", "one door"),
+        ("appliance/records/x.py", "from pydicom import dcmread", "one door"),
+        ("appliance/practice/x.py", "from PIL import Image", "one door"),
+        ("appliance/preview/x.py", "from appliance.records import database", "through contracts alone"),
         ("appliance/vault/x.py", "from . import tpm", "whole path"),
     ],
 )
@@ -58,4 +61,5 @@ def test_every_process_has_its_row_and_its_unit():
         if not (folder / "__main__.py").exists() or folder.name == "demo":
             continue
         assert f"| {folder.name} |" in table, folder.name
-        assert (ROOT / "systemd" / f"praxis-{folder.name}.service").exists(), folder.name
+        units = [f"praxis-{folder.name}.service", f"praxis-{folder.name}@.service"]
+        assert any((ROOT / "systemd" / unit).exists() for unit in units), folder.name

@@ -21,7 +21,10 @@ from appliance.core.varlink import Interface
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "preview", "enrol")
+#: One process a connection, gone with its answer: an instance of a template (systemd.unit(5)).
+SHORT_LIVED = ("preview",)
+RESIDENT = tuple(process for process in PROCESSES if process not in SHORT_LIVED)
 NUMBERS = {"no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 #: Lists in systemd.exec(5); a repeated single value replaces the one before.
 LISTS = {"BindPaths", "BindReadOnlyPaths", "ReadWritePaths", "SupplementaryGroups", "SystemCallFilter", "DeviceAllow",
@@ -31,6 +34,7 @@ LISTS = {"BindPaths", "BindReadOnlyPaths", "ReadWritePaths", "SupplementaryGroup
 #: What else a unit may see of /run, and why: systemd's own ears, and gateway's way to its page certificate.
 BESIDE_LOCAL_SOCKETS = {"/run/systemd/notify", "/run/systemd/journal/socket"}
 PAGE_CERTIFICATE = {"/run/praxissafe-page/request", "/run/praxissafe-page/certificate"}
+each_resident = pytest.mark.parametrize("process", RESIDENT)
 each_process = pytest.mark.parametrize("process", PROCESSES)
 
 
@@ -76,8 +80,12 @@ def unit(name: str) -> Unit:
     return read
 
 
+def service_name(process: str) -> str:
+    return f"praxis-{process}@.service" if process in SHORT_LIVED else f"praxis-{process}.service"
+
+
 def service(process: str) -> Unit:
-    return unit(f"praxis-{process}.service")
+    return unit(service_name(process))
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,8 @@ def may_ask(process: str) -> dict[str, int | None]:
     asked: dict[str, int | None] = {}
     for part in rows()[process].may_ask.split(", "):
         if part == "metrics of all":
-            # enrol is gone by the time anybody looks at metrics.
-            asked |= {other: None for other in PROCESSES if other not in (process, "enrol", *asked)}
+            # enrol is gone by the time anybody looks at metrics, and a process of preview with its answer.
+            asked |= {other: None for other in RESIDENT if other not in (process, "enrol", *asked)}
         elif part != "–":
             name, word = re.fullmatch(r"([a-z]+)(?: \(([a-z]+)(?: verbs?)?\))?", part).groups()  # type: ignore[union-attr]
             asked[name] = NUMBERS[word] if word else None
@@ -129,7 +137,7 @@ def verbs_of(caller: str) -> dict[str, list[str]]:
 
 def test_the_table_and_the_units_name_the_same_processes() -> None:
     assert set(rows()) == set(PROCESSES)
-    assert {path.name for path in UNITS.glob("*.service")} == {f"praxis-{process}.service" for process in PROCESSES}
+    assert {path.name for path in UNITS.glob("*.service")} == set(map(service_name, PROCESSES))
 
 
 @each_process
@@ -155,7 +163,9 @@ def test_no_two_processes_share_a_user_and_none_is_root() -> None:
 def test_a_unit_has_no_door_back_to_root(process: str) -> None:
     """No second command, no `+`, `!` or `-` before it (systemd.service(5)), no right and no right to come."""
     (command,) = service(process).values["ExecStart"]
-    assert command == f"/usr/lib/praxissafe/.venv/bin/python -EsB -m appliance.{process}"
+    # gateway reads from its environment how it frees memory; the environment is the unit's own.
+    options = "-sB" if process == "gateway" else "-EsB"
+    assert command == f"/usr/lib/praxissafe/.venv/bin/python {options} -m appliance.{process}"
     commands = {key for key in service(process).values if key.startswith("Exec") and not key.endswith("Paths")}
     assert commands == {"ExecStart"}
     assert not service(process).values.keys() & {"CapabilityBoundingSet", "AmbientCapabilities"}  # emptied
@@ -166,6 +176,21 @@ def test_a_unit_has_no_door_back_to_root(process: str) -> None:
 
 
 @each_process
+def test_no_page_of_a_process_goes_to_disk_in_the_clear(process: str) -> None:
+    """Neither to swap (systemd.resource-control(5)) nor into a core file; docs/decisions/database-memory.md."""
+    assert service(process).value("MemorySwapMax") == "0"
+    assert service(process).value("LimitCORE") == "0"
+
+
+def test_what_gateway_frees_is_overwritten() -> None:
+    """Not by Python's own allocator, and not kept aside by the C library's: docs/decisions/freed-memory.md."""
+    assert set(service("gateway").words("Environment")) >= {
+        "PYTHONMALLOC=malloc",
+        "GLIBC_TUNABLES=glibc.malloc.perturb=90:glibc.malloc.tcache_count=0",
+    }
+
+
+@each_resident
 def test_a_failing_process_is_started_again_for_ever_and_a_stuck_one_too(process: str) -> None:
     unit = service(process)
     assert unit.value("Restart") == "always"
@@ -175,18 +200,37 @@ def test_a_failing_process_is_started_again_for_ever_and_a_stuck_one_too(process
     assert 0 < int(unit.value("RestartSec").removesuffix("s")) <= 10
 
 
+@pytest.mark.parametrize("process", SHORT_LIVED)
+def test_a_short_lived_process_has_one_document_and_its_limits(process: str) -> None:
+    own, socket = service(process), unit(f"praxis-{process}.socket")
+    assert [own.value(key) for key in ("Type", "Restart", "WatchdogSec")] == ["exec", "no", "0"]
+    assert socket.value("Accept") == "yes"
+    assert socket.value("TriggerLimitIntervalSec") == "0"  # a hundred documents at once do not close the socket
+    assert 1 <= int(socket.value("MaxConnections")) <= 8
+    assert 0 < int(own.value("RuntimeMaxSec").removesuffix("s")) <= 60
+    assert 0 < int(own.value("LimitCPU")) <= 60
+    assert own.value("MemoryMax") == "512M"
+    assert own.value("MemorySwapMax") == "0"
+    assert own.value("LimitAS") == "1G"
+    assert own.value("LimitFSIZE") == "0"
+    assert own.value("CollectMode") == "inactive-or-failed"
+    assert own.words("ReadOnlyPaths") == ["/tmp", "/var/tmp"]
+    # A library writes what it finds in a file to standard error; here it must reach no log.
+    assert {own.value(f"Standard{stream}") for stream in ("Input", "Output", "Error")} == {"null"}
+
+
 @each_process
 def test_a_process_answers_on_its_own_socket(process: str) -> None:
     socket = unit(f"praxis-{process}.socket")
     assert f"`{process}.sock`" in rows()[process].listens
     assert socket.values["ListenStream"] == [f"/run/praxissafe/{process}.sock"]
     assert [socket.value(key) for key in ("FileDescriptorName", "SocketUser", "SocketGroup", "SocketMode")] == [
-        "local",
+        "" if process in SHORT_LIVED else "local",
         "root",
         "praxis-local",
         "0660",
     ]
-    assert "Accept" not in socket.values
+    assert ("Accept" in socket.values) == (process in SHORT_LIVED)
 
 
 @each_process
@@ -241,7 +285,7 @@ def test_the_contracts_let_ask_whom_the_table_lets_ask(process: str) -> None:
     """Metrics aside, which every process answers practice (and root)."""
     counted = {asked: number for asked, number in may_ask(process).items() if number is not None}
     verbs = verbs_of(process)
-    metrics_only = set(PROCESSES) - set(verbs) if process == "practice" else set()
+    metrics_only = set(RESIDENT) - set(verbs) if process == "practice" else set()
     assert set(may_ask(process)) - metrics_only == set(verbs)
     assert {asked: len(verbs[asked]) for asked in counted} == counted
 
@@ -249,7 +293,7 @@ def test_the_contracts_let_ask_whom_the_table_lets_ask(process: str) -> None:
 @each_process
 def test_a_process_writes_its_own_state_and_nothing_else(process: str) -> None:
     unit = service(process)
-    own = {f"/var/lib/praxissafe/{process}"} if process not in ("tunnel", "enrol") else set()
+    own = {f"/var/lib/praxissafe/{process}"} if process not in ("tunnel", "preview", "enrol") else set()
     request = {"/run/praxissafe-page/request"} if process == "gateway" else set()
     assert unit.value("ProtectSystem") == "strict"
     assert set(unit.words("ReadWritePaths")) == set(unit.words("BindPaths")) == own | request
@@ -257,7 +301,7 @@ def test_a_process_writes_its_own_state_and_nothing_else(process: str) -> None:
     others = {"/var/lib/praxissafe/records/spool"} if process == "gateway" else set()
     assert {path for path in seen if path.startswith("/var")} == others
     settings = {path for path in seen if path.startswith("/etc/praxissafe")}
-    assert settings == {f"/etc/praxissafe/{process}.toml"}
+    assert settings == (set() if process in SHORT_LIVED else {f"/etc/praxissafe/{process}.toml"})
 
 
 @each_process
@@ -278,14 +322,15 @@ def test_a_group_that_opens_doors_has_the_members_of_the_table() -> None:
 @each_process
 def test_the_exposure_of_a_unit_is_within_its_bound(process: str) -> None:
     """systemd-analyze(1) `security`, offline: 0 is nothing, 10 is everything."""
+    instance = service_name(process).replace("@.", "@1.")
     said = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", f"praxis-{process}.service"],
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", instance],
         env=os.environ | {"SYSTEMD_UNIT_PATH": str(UNITS), "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    found = re.search(rf"exposure level for praxis-{process}\.service: ([\d.]+)", said)
+    found = re.search(rf"exposure level for {re.escape(instance)}: ([\d.]+)", said)
     assert found, said
     print("\n".join(line for line in said.splitlines() if not line.startswith("✓")))
     assert float(found[1]) <= (1.5 if process == "tunnel" else 1.0), said

@@ -40,8 +40,6 @@ async def cookies(chromium: Browser, box: DemoBox) -> StorageState:
 async def reception(chromium: Browser, box: DemoBox, cookies: StorageState) -> AsyncIterator[PracticePages]:
     """The member of staff "Demo" at the practice's desk, logged in."""
     async with visitor(chromium, box, storage_state=cookies) as (context, watch):
-        # A document or sheet in a tab of its own has no icon to name; browsers then ask for this one.
-        watch.expected.append("/favicon.ico")
         yield PracticePages(await context.new_page(), box.practice_url, watch)
 
 

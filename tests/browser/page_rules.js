@@ -1,10 +1,11 @@
 /**
  * What every page keeps, as a list of the places where it does not (none: []). Evaluated in the page by
- * test_every_page.py. Sources: WCAG 2.2, 1.3.1, 1.4.3, 1.4.10, 2.4.2, 2.5.8, 3.1.1, 4.1.2; HTML, "id".
+ * accessibility.py. Sources: WCAG 2.2, 1.3.1, 1.4.3, 1.4.4, 1.4.10, 2.3.3, 2.4.2, 2.5.5, 2.5.8, 3.1.1, 4.1.2; HTML, "id".
  */
 () => {
   const MIN_CONTRAST = 4.5;
   const MIN_TARGET_PX = 24;
+  const MIN_BUTTON_PX = 44; // what one presses to go on
   const found = [];
   const isVisible = (element) => element.checkVisibility({ visibilityProperty: true, opacityProperty: true });
   const nameOf = (element) =>
@@ -33,8 +34,22 @@
     const isOffScreen = right < 0; // the link past the navigation, until it has the focus
     const isInSentence = target.localName === "a" && getComputedStyle(target).display === "inline";
     if (isOffScreen || isInSentence) continue;
-    if (Math.min(width, height) < MIN_TARGET_PX) found.push(`small target: ${nameOf(target)} ${width}x${height}`);
+    const least = target.matches("button, .button") ? MIN_BUTTON_PX : MIN_TARGET_PX;
+    if (Math.min(width, height) < least) found.push(`small target: ${nameOf(target)} ${width}x${height}`);
   }
+
+  const page = document.scrollingElement.getBoundingClientRect();
+  for (const element of document.querySelectorAll("main *, header *")) {
+    if (!isVisible(element) || element.closest("svg, .skip, pre")) continue; // a table of text is scrolled by itself
+    const { overflowX, overflowY, transitionDuration } = getComputedStyle(element);
+    const hides = [overflowX, overflowY].some((kind) => kind === "hidden" || kind === "clip");
+    const { left, right, width, height } = element.getBoundingClientRect();
+    const isForReaders = width <= 1 && height <= 1;
+    if (hides && !isForReaders && element.scrollWidth > element.clientWidth + 1) found.push(`cut off: ${nameOf(element)}`);
+    if (!element.closest("thead") && (right > page.right + 1 || left < -1)) found.push(`out of the window: ${nameOf(element)}`);
+    if (transitionDuration !== "0s") found.push(`moves: ${nameOf(element)}`);
+  }
+  if (document.getAnimations().length) found.push("something moves");
 
   const parse = (color) => {
     const [red, green, blue, alpha = 1] = color.match(/[\d.]+/g).map(Number);

@@ -27,9 +27,10 @@ NOTHING = dict.fromkeys(("localStorage", "sessionStorage", "cookies", "databases
 class PatientPage:
     """One tab of a patient; `watch` is what its browser noticed."""
 
-    def __init__(self, page: Page, watch: Watch) -> None:
+    def __init__(self, page: Page, watch: Watch, language: str = "de") -> None:
         self.page = page
         self.watch = watch
+        self.language = language
 
     async def open(self, link: str) -> None:
         await self.page.goto(link)
@@ -72,15 +73,15 @@ class PatientPage:
     async def left_behind(self) -> dict[str, int]:
         return await self.page.evaluate(LEFT_BEHIND)
 
-    async def message(self, name: str, language: str = "de") -> str:
+    async def message(self, name: str) -> str:
         """Give the heading of one of the page's messages ("revoked", "closed", …), from its own catalogue."""
         return await self.page.evaluate(
             "([language, name]) => import('/assets/texts.js').then(({ TEXTS }) => TEXTS[language].messages[name][0])",
-            [language, name],
+            [self.language, name],
         )
 
-    async def expect_message(self, name: str, language: str = "de") -> None:
-        await expect(self.page.locator("main h1")).to_have_text(await self.message(name, language))
+    async def expect_message(self, name: str) -> None:
+        await expect(self.page.locator("main h1")).to_have_text(await self.message(name))
 
 
 async def shown_pixels(canvas: Locator) -> Sequence[int]:

@@ -22,6 +22,14 @@ from tests.simulators.demo_box import running_box
 SIZES = {"phone": PHONE, "desktop": DESKTOP}
 COLOURS = 48
 SHEET_WIDTH = 600
+SHOWN_WIDTHS = {"phone": 150, "desktop": 420}
+GALLERY = """# Every page, in the order of the tour
+
+Made by `.venv/bin/python -m tests.browser.screenshots docs/screenshots`. What was judged and changed: [looks.md](../looks.md).
+
+| page | phone | desktop |
+| --- | --- | --- |
+"""
 #: The PDF viewer paints anew some time after its frame has another size; it does not say when.
 SETTLED_S = 0.6
 
@@ -62,6 +70,17 @@ class Album:
         sheet = sheet.resize((SHEET_WIDTH, height), Image.Resampling.LANCZOS)
         (self._folder / f"{name}.png").write_bytes(reduced(sheet))
 
+    def write_gallery(self) -> None:
+        """Write the page that shows them all, in the order of the tour."""
+        rows = []
+        for name in self._names:
+            if name.startswith("paper-"):
+                rows.append(f'| {name} | <img src="{name}.png" width="150"> | |')
+            else:
+                images = (f'<img src="{name}-{size}.png" width="{width}">' for size, width in SHOWN_WIDTHS.items())
+                rows.append(f"| {name} | {' | '.join(images)} |")
+        (self._folder / "README.md").write_text(GALLERY + "\n".join(rows) + "\n", encoding="utf-8")
+
     def take_away_old(self) -> None:
         """Take away pictures of pages that are no more."""
         kept = {f"{name}{size}.png" for name in self._names for size in ("", *(f"-{size}" for size in SIZES))}
@@ -77,6 +96,7 @@ async def main(folder: Path) -> None:
     with running_box(empty=True) as box:
         async with opened_chromium(box) as chromium:
             await tour(box, chromium, album.show, album.show_sheet)
+    album.write_gallery()
     album.take_away_old()
 
 

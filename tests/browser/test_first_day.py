@@ -21,7 +21,7 @@ PASSWORD = "ein kurzer Satz merkt sich"
 async def test_staff_claim_the_box_with_its_printed_code_and_keep_documents(files: dict[str, Path]) -> None:
     with running_box(empty=True) as box:
         async with opened_chromium(box) as chromium, visitor(chromium, box) as (context, watch):
-            watch.expected += ["/claim", "/favicon.ico"]
+            watch.expected += ["/claim"]
             pages = PracticePages(await context.new_page(), box.practice_url, watch)
             await refuse_a_wrong_code(pages, box.claim_code)
             await claim(pages, box.claim_code)

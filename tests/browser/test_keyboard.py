@@ -15,12 +15,22 @@ pytestmark = [pytest.mark.box, pytest.mark.browser, pytest.mark.asyncio(loop_sco
 
 MAX_TABS = 40
 PASSWORD = "ein kurzer Satz merkt sich"
-#: After the last control the focus leaves the page for the browser's own, and comes back at the first.
-FOCUS_SHOWS = """
-() => {
-  if (document.activeElement === document.body || document.activeElement.localName === "iframe") return true;
-  const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
-  return outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+#: What is wrong with where the focus is: "" if nothing. After the last control the focus leaves the page for the
+#: browser's own, and comes back at the first. Sources: WCAG 2.2, 2.4.3, 2.4.7, 2.4.11.
+FOCUS = """
+(by) => {
+  const here = document.activeElement;
+  const last = window.lastFocused;
+  window.lastFocused = here === document.body ? undefined : here;
+  if (here === document.body || here.localName === "iframe") return "";
+  const { outlineStyle, outlineWidth } = getComputedStyle(here);
+  if (outlineStyle === "none" || parseFloat(outlineWidth) < 2) return "cannot be seen";
+  const { left, top, right, bottom } = here.getBoundingClientRect();
+  const found = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+  if (!found || !(here.contains(found) || found.contains(here))) return "is under something else";
+  const direction = by === "Tab" ? Node.DOCUMENT_POSITION_FOLLOWING : Node.DOCUMENT_POSITION_PRECEDING;
+  const isOrdered = !last?.isConnected || last === here || last.compareDocumentPosition(here) & direction;
+  return isOrdered ? "" : "jumps";
 }
 """
 
@@ -37,7 +47,8 @@ class Keyboard:
             if await self.page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
                 return
             await self.page.keyboard.press(by)
-            assert await self.page.evaluate(FOCUS_SHOWS), "where the focus is can be seen"
+            wrong = await self.page.evaluate(FOCUS, by)
+            assert not wrong, f"the focus, on the way to {selector}, {wrong}"
         raise AssertionError(f"{selector} is not reached by Tab")
 
     async def press(self, selector: str, key: str = "Enter", by: str = "Tab") -> None:
@@ -116,7 +127,7 @@ async def read_as_patient(keyboard: Keyboard, pin: str) -> None:
     await expect(viewer.locator("#larger")).to_be_enabled()
     await keyboard.reach("iframe.pdf")
     assert await viewer.evaluate("document.activeElement.id") == "larger"
-    assert await viewer.evaluate(FOCUS_SHOWS)
+    assert await viewer.evaluate(FOCUS, "Tab") == ""
     width = await viewer.locator("canvas").first.evaluate("(canvas) => canvas.clientWidth")
     await page.keyboard.press("Enter")
     await expect(viewer.locator("canvas").first).not_to_have_js_property("clientWidth", width)

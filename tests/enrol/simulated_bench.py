@@ -47,6 +47,8 @@ class SimulatedVault:
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     orders: list[Provision] = field(default_factory=list)
     finished: bool = False
+    #: What it says its label is; the order's, if empty.
+    serial: str = ""
     #: Raised by the next FinishProvisioning.
     failure: PraxisError | None = None
     #: FinishProvisioning is done only when this is set.
@@ -65,7 +67,7 @@ class SimulatedVault:
             raise Refused("provisioned")
         self.orders.append(call)
         der = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return NewBox(box=self.box, device_key=der, claim_code=self.claim_code, serial=call.serial)
+        return NewBox(box=self.box, device_key=der, claim_code=self.claim_code, serial=self.serial or call.serial)
 
     async def answer_finish(self, _: FinishProvisioning, __: Caller) -> Done:
         if self.failure:

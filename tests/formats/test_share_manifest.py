@@ -39,6 +39,18 @@ def document(number: int = 1, **changes: Any) -> share_manifest.ManifestDocument
     return share_manifest.ManifestDocument(**(values | changes))
 
 
+def preview(number: int = 2001, **changes: Any) -> share_manifest.ManifestPreview:
+    values: dict[str, Any] = {
+        "id": f"{number:032x}",
+        "file": f"{number + 1000:032x}",
+        "key": share_manifest.format_key(number.to_bytes(32, "big")),
+        "length": 500,
+        "sealed_length": 700,
+        "sha256": "cd" * 32,
+    }
+    return share_manifest.ManifestPreview(**(values | changes))
+
+
 def manifest(*documents: share_manifest.ManifestDocument) -> share_manifest.Manifest:
     return share_manifest.Manifest(version=1, documents=documents or (document(),))
 
@@ -106,8 +118,45 @@ def vectors() -> dict[str, Any]:
         "length_negative": seal_json(padded(msgspec.json.encode(manifest(document(length=-1))))),
         "sealed_shorter_than_content": seal_json(padded(msgspec.json.encode(manifest(document(sealed_length=999))))),
     }
+    shown = document(1, name="schädel.dcm", media_type="application/dicom", kind="image", preview=preview())
+    stated_previews = manifest(shown, document(2), document(3, preview=preview(2002)))
+    with_preview = msgspec.json.encode(manifest(shown))
+    wrong |= {
+        "preview_null": seal_json(padded(plain.replace(b"}]}", b',"preview":null}]}'))),
+        "preview_before_its_place": seal_json(padded(_preview_first(with_preview))),
+        "preview_with_a_name": seal_json(
+            padded(with_preview.replace(b'"length":500', b'"name":"a.jpg","length":500'))
+        ),
+        "preview_without_digest": seal_json(padded(with_preview.replace(b',"sha256":"' + b"cd" * 32 + b'"', b""))),
+        "preview_has_the_document_s_key": _with_preview(key=document(1).key),
+        "preview_has_the_document_s_file": _with_preview(file=document(1).file),
+        "preview_has_another_document_s_identifier": _with_preview(id=document(2).id),
+        "preview_sealed_shorter_than_content": _with_preview(sealed_length=500),
+        "preview_is_a_list": seal_json(padded(plain.replace(b"}]}", b',"preview":[]}]}'))),
+    }
     stated += [{**refused, "name": name, "sealed": b64encode(sealed).decode()} for name, sealed in wrong.items()]
+    stated.append(
+        {
+            "name": "with_previews",
+            "outcome": "ok",
+            **common,
+            "sealed": b64encode(seal(stated_previews)).decode(),
+            "manifest": stated_previews,
+        }
+    )
     return as_json({"format": "docs/formats/share-manifest.md", "how_to_read": "sealed is base64", "vectors": stated})
+
+
+def _with_preview(**changes: Any) -> bytes:
+    value = manifest(document(1, preview=preview(**changes)), document(2))
+    return seal_json(padded(msgspec.json.encode(value)))
+
+
+def _preview_first(encoded: bytes) -> bytes:
+    value = json.loads(encoded)
+    entry = value["documents"][0]
+    value["documents"][0] = {"preview": entry.pop("preview"), **entry}
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 STORED = json.loads(FILE.read_text()) if FILE.exists() else {"vectors": []}

@@ -226,7 +226,7 @@ async def test_without_javascript_a_sentence_says_what_to_do(browser, side: Pati
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(share.link)
-    await expect(page.get_by_role("heading")).to_have_text("JavaScript ist ausgeschaltet")
+    await expect(page.get_by_role("heading")).to_have_text("So lassen sich Ihre Dokumente nicht öffnen")
     await context.close()
 
 

@@ -155,7 +155,7 @@ async def test_too_many_uploads_at_once_are_told_so(tmp_path):
     async with practice_bench(tmp_path, max_uploads=0) as bench:
         browser = await bench.claimed()
         answer = await browser.upload(await browser.add_patient(), ("a.pdf", PDF))
-        assert (answer.status, answer.error) == (503, "uploads_busy")
+        assert (answer.status, answer.error) == (429, "uploads_busy")
 
 
 @contextlib.asynccontextmanager

@@ -145,3 +145,27 @@ async def test_history_tells_it_in_words(bench):
         ):
             assert words in text
     assert "Box eingerichtet" in (await browser.open("/history")).text
+
+
+async def test_shares_are_listed_page_by_page_and_ended_ones_apart(bench, monkeypatch):
+    monkeypatch.setattr("appliance.practice.share_routes.PAGE_COUNT", 2)
+    browser, patient, share, _ = await shared(bench)
+    shares = [share]
+    for _ in range(3):
+        shares.append((await browser.share(patient, bench.documents.copy().pop()))[0])
+    await browser.send(f"/shares/{shares[0]}/revoke")
+
+    async def listed(path: str) -> tuple[list[str], str]:
+        text = (await browser.open(path)).text
+        return re.findall(r"/shares/([0-9a-f]{32})/revoke", text), text
+
+    first, text = await listed("/shares")
+    assert len(first) == 2
+    assert 'href="/shares?after=2"' in text
+    assert "1 beendete Freigabe" in text
+    second, text = await listed("/shares?after=2")
+    assert set(first + second) == set(shares[1:])
+    assert "after=" not in text
+    ended, text = await listed("/shares?ended=yes")
+    assert ended == []
+    assert text.count('class="panel"') == 1

@@ -103,6 +103,30 @@ def test_every_value_a_page_shows_has_a_word():
         assert f"error.{code}.what" in DE
 
 
+#: As tests/page/texts.test.mjs has it for the patient's page.
+TRADE = re.compile(
+    r"token|server|session|sitzung|manifest|schlüssel\b|\bkey\b|cache|cookie|browser|javascript|http|krypt|crypt|tls"
+    r"|hash|url|login|log in|einlogg|account|upload|hochlad|klick|\bclick|\btab\b|website|webseite|online|zertifikat"
+    r"|certificate",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("catalogue", [DE, EN], ids=["de", "en"])
+def test_the_papers_for_patients_use_none_of_our_trades_words(catalogue):
+    papers = {key: text for key, text in catalogue.items() if key.startswith(("sheet.", "slip."))}
+    assert len(papers) > 15
+    assert not [key for key, text in papers.items() if TRADE.search(text)]
+
+
+def test_one_of_anything_is_said_in_the_singular():
+    for catalogue in (DE, EN):
+        counted = {key.removesuffix(".other") for key in catalogue if key.endswith(".other")}
+        assert counted == {key.removesuffix(".one") for key in catalogue if key.endswith(".one")}
+        assert not [key for key in catalogue if key.startswith("metric.") and not key.endswith((".one", ".other"))]
+        assert not [key for key in counted if "{number}" in catalogue[f"{key}.one"]]
+
+
 def test_every_done_code_is_in_the_catalogue():
     for path in PRACTICE.glob("*_routes.py"):
         for code in re.findall(r"\?done=([a-z_]+)", path.read_text(encoding="utf-8")):
@@ -142,6 +166,8 @@ def test_dates_times_and_sizes_are_written_as_the_reader_writes_them():
         "1,5 MB",
         "512 MB",
     ]
+    assert texts["de"].moment(1_800_000_000) == "15.01.2027, 09:00", "the practice's clock, whatever the box's is"
+    assert texts["de"].moment(1_785_535_140) == "31.07.2026, 23:59", "in summer too"
     assert texts["de"].moment(0) == texts["en"].day(0) == ""
     assert texts["de"].count("days", 1) == "1 Tag"
     assert texts["de"].error(Invalid("field_long", field="name", limit=120)).field == "name"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from appliance.contracts.vault import VAULT
 from appliance.core.varlink import Peer
-from appliance.records import documents
+from appliance.records import document_answers, documents
 from appliance.records.archive import Archive
 from appliance.records.intake import Sealing
 from appliance.records.sealed_files import IncomingFile
@@ -22,10 +22,11 @@ MOMENTS = {
     "file in its place, no entry": (Archive, "log", False),
     "entry, row not synced": (documents, "add", True),
 }
+ROW_SYNCED = "row synced, nobody told"
 
 
 async def main(folder: Path, session: str, patient: str, moment: str) -> None:
-    owner, name, after = MOMENTS[moment]
+    owner, name, after = (MOMENTS | {ROW_SYNCED: (document_answers, "AddedDocument", False)})[moment]
     original = getattr(owner, name)
 
     def die(*arguments, **named):

@@ -22,7 +22,7 @@ from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavaila
 from appliance.core.metrics import render
 from appliance.records import intake, sealed_files
 from tests.records.bench import PDF, records_process
-from tests.records.dying_process import MOMENTS
+from tests.records.dying_process import MOMENTS, ROW_SYNCED
 
 ROOT = Path(__file__).parents[2]
 SEGMENT = 65536
@@ -162,6 +162,19 @@ async def test_crash_before_row_leaves_no_half_document(tmp_path, vault, moment)
         assert len(bench.sealed_files) == 1
         assert [one.document for one in (await bench.ask(ReadPatient, patient=patient)).documents] == [kept]
         assert len(await bench.read(kept)) == 1000
+
+
+async def test_crash_after_row_leaves_a_whole_document(tmp_path, vault):
+    session = vault.log_in()
+    async with records_process(tmp_path, vault.peer, session) as bench:
+        patient = await bench.add_patient()
+    command = [sys.executable, "-m", "tests.records.dying_process", str(tmp_path), session, patient, ROW_SYNCED]
+    dying = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+    assert await dying.wait() == 9
+    async with records_process(tmp_path, vault.peer, session) as bench:
+        assert bench.incoming == []
+        (document,) = (await bench.ask(ReadPatient, patient=patient)).documents
+        assert await bench.read(document.document) == PDF + bytes(1_200_000)
 
 
 async def test_audit_away_means_no_document(tmp_path, vault):

@@ -152,6 +152,47 @@ async def test_a_share_that_vault_closed_leaves_the_spool_when_seen(bench, vault
     assert bench.spool_entries == []
 
 
+async def test_a_share_that_vault_closed_leaves_the_spool_though_nobody_looks(bench, vault):
+    patient, contents = await three_documents(bench)
+    closed = await bench.ask(CreateShare, patient=patient, documents=list(contents))
+    live = await bench.ask(CreateShare, patient=patient, documents=list(contents))
+    vault.end(closed.share, "closed")
+    await bench.archive.sweep_spool()
+    assert len(bench.spool_entries) == 1
+    assert open_link(bench, vault, live.link) == contents
+
+
+async def test_a_sweep_takes_no_share_out_because_vault_is_away(bench, vault):
+    patient, contents = await three_documents(bench)
+    await bench.ask(CreateShare, patient=patient, documents=list(contents))
+    away = vault.peer._path.with_suffix(".away")
+    vault.peer._path.rename(away)
+    await bench.archive.sweep_spool()
+    away.rename(vault.peer._path)
+    assert len(bench.spool_entries) == 1
+
+
+async def test_shares_are_listed_page_by_page(bench, vault):
+    patient, contents = await three_documents(bench)
+    made = [(await bench.ask(CreateShare, patient=patient, documents=list(contents))).share for _ in range(3)]
+    await bench.ask(RevokeShare, share=made[1])
+    page = await bench.ask(ListShares, ended=False, count=1)
+    assert ([share.share for share in page.shares], page.total) == ([made[2]], 2)
+    page = await bench.ask(ListShares, ended=False, count=1, after=1)
+    assert ([share.share for share in page.shares], page.total) == ([made[0]], 2)
+    assert [share.share for share in (await bench.ask(ListShares, share=made[1])).shares] == [made[1]]
+
+
+async def test_a_patient_with_more_shares_than_a_page_is_erased_whole(bench, vault, monkeypatch):
+    monkeypatch.setattr(bench.archive.sessions._shares, "_count", 1000)
+    patient, contents = await three_documents(bench)
+    for _ in range(103):
+        await bench.ask(CreateShare, patient=patient, documents=list(contents)[:1])
+    await bench.ask(DeletePatient, patient=patient)
+    assert {share.status.state for share in vault.shares.values()} == {"revoked"}
+    assert bench.spool_entries == []
+
+
 async def test_a_share_that_fails_half_way_leaves_nothing(bench, vault, monkeypatch):
     patient, contents = await three_documents(bench)
     bench.sealed_files[0].unlink()

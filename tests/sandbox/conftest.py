@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from appliance.demo.processes import host_pids
+from tests.architecture.test_units import service_name
 from tests.sandbox.probes import Probe, Probes
 from tests.simulators.demo_box import DemoBox
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "preview", "enrol")
 FREE = "free"
 ACTS = Path(__file__).with_name("forbidden_acts.py")
 PROGRAM_THAT_SAYS_ITS_USER = "/usr/lib/probe-user"
@@ -55,7 +56,7 @@ def probes(box: DemoBox) -> Iterator[Probes]:
     probes = Probes(box.state)
     try:
         for process in PROCESSES:
-            probes.write_probe(process, probes.sandbox_of(f"praxis-{process}.service"))
+            probes.write_probe(process, probes.sandbox_of(service_name(process)))
         probes.write_probe(FREE, "WorkingDirectory=/usr/lib/praxissafe")
         probes.reload()
         probes.run("install", "--mode=4755", "/usr/bin/id", PROGRAM_THAT_SAYS_ITS_USER)

@@ -43,6 +43,7 @@ NOT_SANDBOX = {
     "WatchdogSignal",
     "Restart",
     "RestartSec",
+    "RuntimeMaxSec",
     "Sockets",
 }
 

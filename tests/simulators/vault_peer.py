@@ -119,8 +119,20 @@ class VaultPeer:
 
     async def answer_list_shares(self, call: contract.ListShares, _: Caller) -> contract.Shares:
         self.session(call.session)
-        listed = [share.status for share in self.shares.values() if share.published]
-        return contract.Shares(shares=[one for one in listed[::-1] if call.patient in (None, one.patient)])
+        listed = [
+            share.status
+            for share in reversed(self.shares.values())
+            if share.published
+            and call.patient in (None, share.status.patient)
+            and call.share in (None, share.status.share)
+            and call.ended in (None, share.status.state != "open")
+        ]
+        return contract.Shares(shares=listed[call.after : call.after + call.count], total=len(listed))
+
+    async def answer_name_live_shares(self, _: contract.NameLiveShares, __: Caller) -> contract.LiveShares:
+        return contract.LiveShares(
+            shares=[name for name, share in self.shares.items() if share.status.state == "open"]
+        )
 
     async def answer_revoke_share(self, call: contract.RevokeShare, _: Caller) -> Done:
         self.asked.append("RevokeShare")
@@ -193,6 +205,7 @@ class VaultPeer:
             contract.MakeShare: self.answer_make_share,
             contract.PublishShare: self.answer_publish_share,
             contract.ListShares: self.answer_list_shares,
+            contract.NameLiveShares: self.answer_name_live_shares,
             contract.RevokeShare: self.answer_revoke_share,
             contract.RevokeSharesOf: self.answer_revoke_shares_of,
             contract.ShowShare: self.answer_show_share,

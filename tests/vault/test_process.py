@@ -146,6 +146,43 @@ async def test_whole_life_of_a_share_over_sockets_survives_a_kill(launched):
         assert audit.actions[-2:] == ["share_opened", "staff_logged_in"]
 
 
+@pytest.mark.parametrize("offered", ["right", "wrong"])
+async def test_a_vault_killed_between_try_and_answer_gives_no_try_back(launched, offered):
+    """It dies when the entry about the comparison reaches audit: after the comparison, before the answer."""
+    proof = secrets.token_bytes(32)
+    async with audit_simulator(launched.folder) as audit:
+        with launched.run() as running:
+            made = await launched.enrol.ask(PROVISION)
+            await launched.enrol.ask(FinishProvisioning())
+            claim = Claim(
+                code=made.claim_code, name="Ada", password=PASSWORD, practice_name="Praxis", telephone="040 1"
+            )
+            session = (await launched.practice.ask(claim)).session
+            make = MakeShare(
+                session=session,
+                proof_verifier=hashlib.sha256(proof).digest(),
+                patient=PATIENT,
+                documents=[DOCUMENT],
+                valid_s=3600,
+            )
+            share = await launched.records.ask(make)
+            await launched.records.ask(PublishShare(session=session, share=share.share))
+            pin = (await launched.practice.ask(ReadPin(session=session, share=share.share))).pin
+
+            def kill(_):
+                running.kill()
+                running.wait(10)
+
+            audit.before_answer = kill
+            with pytest.raises(Unavailable, match="peer_lost"):
+                wrong = f"{(int(pin) + 1) % 10**6:06}"
+                await launched.gateway.ask(OpenShare(proof=proof, pin=pin if offered == "right" else wrong))
+            audit.before_answer = lambda _: None
+        assert audit.actions[-1] == {"right": "share_opened", "wrong": "share_pin_wrong"}[offered]
+        with launched.run():
+            assert (await launched.gateway.ask(ShowShare(proof=proof))).tries_left == 4
+
+
 async def test_each_process_asks_its_own_verbs_only(launched):
     with launched.run():
         for peer, call in (

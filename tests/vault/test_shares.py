@@ -12,6 +12,7 @@ from appliance.contracts.vault import (
     ListShares,
     LogIn,
     MakeShare,
+    NameLiveShares,
     OpenShare,
     PublishShare,
     ReadPin,
@@ -280,6 +281,41 @@ async def test_the_list_shows_what_staff_need(bench):
         assert (status.opened, status.tries_left, status.state, status.pin_printed) == (1, 4, "open", False)
         assert status.last_opened_at >= int(bench.clock.at)
         assert (await vault.ask(ListShares(session=session, patient="1" * 32))).shares == []
+
+
+async def test_shares_are_listed_page_by_page_and_by_whether_they_ended(bench):
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        made = []
+        for _ in range(5):
+            bench.clock.at += 10
+            made.append((await vault.make_share(session)).share)
+        await vault.ask(RevokeShare(session=session, share=made[1]))
+
+        async def listed(**fields):
+            answer = await vault.ask(ListShares(session=session, **fields))
+            return [status.share for status in answer.shares], answer.total
+
+        assert await listed() == (made[::-1], 5)
+        assert await listed(ended=True) == ([made[1]], 1)
+        assert await listed(ended=False, count=3) == ([made[4], made[3], made[2]], 4)
+        assert await listed(ended=False, count=3, after=3) == ([made[0]], 4)
+        assert await listed(share=made[2]) == ([made[2]], 1)
+        assert await listed(after=9) == ([], 5)
+
+
+async def test_live_shares_are_named_without_a_session_and_ended_ones_are_not(bench):
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        closed, revoked, _ = [await vault.make_share(session) for _ in range(3)]
+        for _ in range(5):
+            await vault.ask(OpenShare(proof=closed.proof, pin=closed.wrong_pin))
+        await vault.ask(RevokeShare(session=session, share=revoked.share))
+        bench.clock.at += 13 * 86400
+        session = (await vault.ask(LogIn(name="Ada", password=PASSWORD))).session
+        late = await vault.make_share(session)
+        bench.clock.at += 86400
+        assert (await vault.ask(NameLiveShares())).shares == [late.share]
 
 
 async def test_one_proof_opens_one_share(bench):

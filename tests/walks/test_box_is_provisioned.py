@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from appliance.demo.places import REPOSITORY
 from appliance.demo.processes import inside
 from tests.simulators.demo_box import DemoBox, running_box
 
@@ -30,6 +35,33 @@ def test_the_portal_knows_the_box_by_its_device_key_only(box: DemoBox):
         "station_key",
         "signature",
     }
+
+
+def test_the_station_says_what_is_done_and_draws_the_sheet_of_this_box(box: DemoBox, tmp_path: Path):
+    """With a copy of the demo's bench: what is printed there and handed over here stays the demo's own."""
+    shutil.copytree(box.state / "station", tmp_path / "station")
+    folder = f"--folder={tmp_path / 'station'}"
+    (row,) = json.loads(station("status", folder, "--json"))
+    done = [step["step"] for step in row["steps"] if step["state"] == "done"]
+    assert done == ["reached", "keys", "sheet", "registered", "closed"]
+    assert (row["box"], row["next"]) == (box.said["box"], "sheet")
+    station("sheet", folder, row["serial"])
+    files = tmp_path / "station" / row["serial"]
+    paper = subprocess.run(
+        ["pdftotext", files / "handover.pdf", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    assert box.said["claim_code"] in paper
+    assert box.said["practice_url"] in paper
+    (record,) = (box.state / "world/portal/registry").glob("*.json")
+    assert set(station("words", record).split()) <= set(paper.split())
+    station("hand-over", folder, row["serial"])
+    assert {path.name for path in files.iterdir()} == {"state.json", "lock"}
+
+
+def station(*words: str | Path) -> str:
+    """Run the technician's command; gives what it printed."""
+    command = [sys.executable, "-m", "provisioning.station", *words]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
 
 def test_an_unclaimed_box_prints_its_claim_code_and_a_second_start_finds_it_again():

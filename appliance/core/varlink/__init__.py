@@ -7,7 +7,7 @@ Source: varlink.org, "Method Call"; docs/formats/local-calls.md.
 
 from appliance.core.varlink.call import Call, Done, Interface
 from appliance.core.varlink.client import Peer
-from appliance.core.varlink.server import Answers, Caller, serve
+from appliance.core.varlink.server import Answers, Caller, answer_connection, serve
 from appliance.core.varlink.stream import Stream
 from appliance.core.varlink.watch import PeerGone, WatchedPeer, ask_patiently
 
@@ -21,6 +21,7 @@ __all__ = [
     "PeerGone",
     "Stream",
     "WatchedPeer",
+    "answer_connection",
     "ask_patiently",
     "serve",
 ]

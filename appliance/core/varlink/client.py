@@ -135,7 +135,11 @@ class Upload(Generic[ReplyType]):
         """Say complete and give the reply; only now has the answering side kept the bytes."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._stream.complete()
+                try:
+                    await self._stream.complete()
+                except Unavailable:  # it may have refused just now
+                    await self._early_answer()
+                    raise
                 raw = await self._channel.receive()
         except TimeoutError as error:
             raise Unavailable("peer_timeout") from error
@@ -158,6 +162,6 @@ def read_reply(raw: bytes, kind: type[ReplyType]) -> ReplyType:
     """Give the typed reply; raise the failure it carries, or Invalid("reply")."""
     try:
         reply: ReplyType = msgspec.json.decode(decode_reply(raw), type=kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid("reply") from error
     return reply

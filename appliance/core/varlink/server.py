@@ -88,6 +88,15 @@ async def serve(
             group.create_task(server.attend(sock)).add_done_callback(lambda _: places.release())
 
 
+async def answer_connection(
+    sock: socket.socket,
+    served: Sequence[tuple[Interface, Answers]],
+    callers: Mapping[int, str] | None = None,
+) -> None:
+    """Answer on one connection that systemd accepted (Accept=yes, systemd.socket(5)); closes it."""
+    await _Server(served, known_callers() if callers is None else callers).attend(sock)
+
+
 class _Server:
     def __init__(self, served: Sequence[tuple[Interface, Answers]], callers: Mapping[int, str]) -> None:
         self._callers = callers
@@ -188,7 +197,7 @@ class _Server:
                 "interfaces": sorted(self._descriptions),
             }
         elif message.method == f"{SERVICE_INTERFACE}.GetInterfaceDescription":
-            wanted = msgspec.json.decode(bytes(message.parameters), type=dict[str, str]).get("interface", "")
+            wanted = _parse(message.parameters, dict[str, str]).get("interface", "")
             if wanted not in self._descriptions:
                 raise NotFound("interface")
             reply = {"description": self._descriptions[wanted]}
@@ -199,11 +208,15 @@ class _Server:
 
 
 def _parameters(message: CallMessage, verb: type[Call[Any]]) -> Call[Any]:
-    try:
-        call: Call[Any] = msgspec.json.decode(bytes(message.parameters), type=verb)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid("parameters") from error
+    call: Call[Any] = _parse(message.parameters, verb)
     return call
 
 
-__all__ = ["Answers", "Caller", "known_callers", "peer_uid", "serve"]
+def _parse(parameters: msgspec.Raw, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(bytes(parameters), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid("parameters") from error
+
+
+__all__ = ["Answers", "Caller", "answer_connection", "known_callers", "peer_uid", "serve"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from mmap import MAP_PRIVATE, mmap
 
 from appliance.core.errors import Invalid, PraxisError, Unavailable
 from appliance.core.varlink.message import Channel, decode_reply, encode_error, lost
@@ -17,6 +18,7 @@ from appliance.core.varlink.message import Channel, decode_reply, encode_error, 
 MAX_FRAME_BYTES = 256 * 1024
 FAILED = 0xFFFFFFFF
 _LENGTH = struct.Struct(">I")
+HEADER_BYTES = _LENGTH.size
 
 
 class Stream:
@@ -24,7 +26,6 @@ class Stream:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._buffer = bytearray(MAX_FRAME_BYTES)
 
     async def pieces(self) -> AsyncIterator[memoryview]:
         """Give the frames' bytes in order until the sender says complete.
@@ -32,10 +33,12 @@ class Stream:
         A piece is valid only until the next is asked for. Raises what the sender failed with,
         Unavailable("stream_broken"), or Invalid("frame_size").
         """
-        header, view = bytearray(4), memoryview(self._buffer)
+        # A frame is taken together with the next one's header where both are there: one call and one wait for each
+        # frame, and never a byte of what may follow the frames.
+        view = memoryview(mmap(-1, MAX_FRAME_BYTES + HEADER_BYTES, MAP_PRIVATE))  # pages nobody fills are never made
+        taken = await self._receive(view[:HEADER_BYTES], HEADER_BYTES)
         while True:
-            await self._receive_exactly(memoryview(header))
-            (length,) = _LENGTH.unpack(header)
+            (length,) = _LENGTH.unpack(view[taken - HEADER_BYTES : taken])
             if length == 0:
                 return
             if length == FAILED:
@@ -43,16 +46,17 @@ class Stream:
                 raise Invalid("stream")
             if length > MAX_FRAME_BYTES:
                 raise Invalid("frame_size")
-            await self._receive_exactly(view[:length])
+            end = length + HEADER_BYTES
+            taken = await self._receive(view[:end], length)
             yield view[:length]
+            taken += await self._receive(view[taken:end], end - taken)
 
     async def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Send `piece`, cut into frames; an empty piece sends nothing."""
         view = memoryview(piece)
         for start in range(0, len(view), MAX_FRAME_BYTES):
             part = view[start : start + MAX_FRAME_BYTES]
-            await self._send(_LENGTH.pack(len(part)))
-            await self._send(part)
+            await self._send(_LENGTH.pack(len(part)), part)
 
     async def complete(self) -> None:
         """Say that all bytes are sent."""
@@ -62,17 +66,26 @@ class Stream:
         """Say that no more bytes come, and why."""
         await self._send(_LENGTH.pack(FAILED) + encode_error(error) + b"\0")
 
-    async def _send(self, data: bytes | memoryview) -> None:
+    async def _send(self, *parts: bytes | memoryview) -> None:
+        """Send the parts in one call if the socket takes them, so that the other side wakes once for them."""
         try:
-            await asyncio.get_running_loop().sock_sendall(self._channel.sock, data)
+            try:
+                sent = self._channel.sock.sendmsg(parts)
+            except BlockingIOError:
+                sent = 0
+            for part in parts:
+                rest, sent = memoryview(part)[sent:], max(0, sent - len(part))
+                if rest:
+                    await asyncio.get_running_loop().sock_sendall(self._channel.sock, rest)
         except OSError as error:
             raise lost(error) from error
 
-    async def _receive_exactly(self, view: memoryview) -> None:
+    async def _receive(self, view: memoryview, least: int) -> int:
+        """Fill `view` with `least` bytes at least and give how many."""
         unread = self._channel.take_unread(len(view))
         view[: len(unread)] = unread
         loop, done = asyncio.get_running_loop(), len(unread)
-        while done < len(view):
+        while done < least:
             try:
                 count = await loop.sock_recv_into(self._channel.sock, view[done:])
             except OSError as error:
@@ -80,3 +93,4 @@ class Stream:
             if count == 0:
                 raise Unavailable("stream_broken")
             done += count
+        return done

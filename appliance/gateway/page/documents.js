@@ -13,6 +13,8 @@ import { canShow, makeView } from "./show.js";
 import { dayInWords, sizeInWords } from "./texts.js";
 
 const REDRAW_MS = 200;
+/** From here on a document takes so long, or so much room, that its size is worth a word. */
+const LONG_BYTES = 5_000_000;
 
 /** Shows the list; `note(texts)` is a sentence about what happened last, `style` its class. */
 export function documentsScreen(share, note = null, style = "soft") {
@@ -36,8 +38,7 @@ function entry(share, document, texts) {
   const title = titleOf(document);
   const about = [
     texts.kinds[document.kind] ?? texts.otherKind,
-    texts.types[document.mediaType],
-    sizeInWords(document.length, texts.language),
+    document.length >= LONG_BYTES ? sizeInWords(document.length, texts.language) : null,
   ];
   const save = () => saveDocument(share, document);
   const open = () => showDocument(share, document);
@@ -45,14 +46,19 @@ function entry(share, document, texts) {
     "li",
     {},
     element("h2", {}, title),
-    paragraph([...new Set(about.filter(Boolean))].join(" · "), "soft"),
+    paragraph(about.filter(Boolean).join(" · "), "soft"),
     element(
       "div",
       { class: "buttons" },
-      canShow(document) ? button(texts.open, open, { label: texts.openThis(title) }) : null,
-      button(texts.save, save, { label: texts.saveThis(title), style: canShow(document) ? "second" : null }),
+      shownBy(document) ? button(texts.open, open, { label: texts.openThis(title) }) : null,
+      button(texts.save, save, { label: texts.saveThis(title), style: shownBy(document) ? "second" : null }),
     ),
   );
+}
+
+/** Gives what can be shown of a document: itself, its preview, or nothing. */
+function shownBy(document) {
+  return [document, document.preview].find((each) => each && canShow(each));
 }
 
 /** Shows the bar and gives the opened content of a document; `name` is the text for what is being done. */
@@ -64,12 +70,12 @@ function transfer(share, document, name) {
   let texts;
   const redraw = () => {
     const percent = Math.floor((100 * state.done) / document.sealedLength);
-    const opened = (document.length * state.done) / document.sealedLength; // the padding is of no interest
-    const [done, all] = [opened, document.length].map((size) => sizeInWords(size, texts.language));
+    const isLong = document.length >= LONG_BYTES;
+    const words = isLong ? texts.progress(percent, sizeInWords(document.length, texts.language)) : texts.wait;
     bar.value = state.done;
     bar.setAttribute("aria-label", texts[name](titleOf(document)));
     bar.setAttribute("aria-valuetext", `${percent} %`);
-    line.textContent = state.broken ? texts.broken : texts.progress(percent, done, all);
+    line.textContent = state.broken ? texts.broken : words;
     line.className = state.broken ? "wrong" : "soft";
   };
   const stop = () => stopping.abort(new DOMException("stopped by the person", "AbortError"));
@@ -120,9 +126,10 @@ async function saveDocument(share, document) {
 }
 
 async function showDocument(share, document) {
-  const { content } = transfer(share, document, "opening");
+  const shown = shownBy(document);
+  const { content } = transfer(share, shown, "opening");
   try {
-    const blob = await collect(document, content);
+    const blob = await collect(shown, content);
     await present(share, document, blob);
   } catch (error) {
     explain(share, error, () => showDocument(share, document));
@@ -142,8 +149,15 @@ function explain(share, error, again = null) {
 async function present(share, document, blob) {
   const place = element("div");
   const problem = element("div", { role: "alert" });
+  const hint = element("p", { class: "soft on-screen", hidden: true });
   let view = { release: () => undefined };
   const back = () => documentsScreen(share);
+  const watcher = new ResizeObserver(([{ target }]) => {
+    hint.hidden = target.scrollWidth <= target.clientWidth;
+  });
+  const shown = shownBy(document);
+  const isPreview = shown !== document;
+  const save = () => (isPreview ? saveDocument(share, document) : saveBlob(document.name, blob));
   const draw = async (texts) => {
     view.release();
     problem.replaceChildren();
@@ -151,10 +165,13 @@ async function present(share, document, blob) {
       place.replaceChildren();
       problem.replaceChildren(paragraph(texts.cannotShow[reason], "wrong"));
     };
-    view = await makeView(document, blob, texts, fail);
+    view = await makeView(shown, blob, texts, fail);
     place.replaceChildren(view.element);
+    watcher.disconnect();
+    if (view.element.matches("pre")) watcher.observe(view.element);
   };
   const screen = (texts) => {
+    hint.textContent = texts.tooWide;
     draw(texts);
     return [
       heading(titleOf(document)),
@@ -162,12 +179,14 @@ async function present(share, document, blob) {
         "div",
         { class: "buttons" },
         button(texts.back, back),
-        button(texts.save, () => saveBlob(document.name, blob), { style: "second" }),
+        button(texts.save, save, { style: "second" }),
       ),
+      isPreview ? paragraph(texts.previewOnly, "soft") : null,
       problem,
+      hint,
       place,
       document.mediaType === "application/pdf" ? paragraph(texts.printPdf, "on-paper") : null,
     ];
   };
-  show(screen, { wide: true, onLeave: () => view.release() });
+  show(screen, { wide: true, onLeave: () => { watcher.disconnect(); view.release(); } });
 }

@@ -26,6 +26,9 @@ const MEMBERS = [
   "sealed_length",
   "sha256",
 ].join();
+const PREVIEW_MEMBERS = "id,file,key,length,sealed_length,sha256";
+/** What the envelope of every preview says: a picture without a name of its own. */
+const PREVIEW_HEADER = { name: "preview.jpg", mediaType: "image/jpeg" };
 
 /** Derives the manifest's key, K, from both halves (bytes). */
 export function manifestKey(k1, r) {
@@ -57,26 +60,41 @@ function readDocuments(text, length) {
   check(Object.keys(manifest).join() === "version,documents" && manifest.version === 1, "version");
   const { documents } = manifest;
   check(Array.isArray(documents) && documents.length > 0 && documents.length <= MAX_DOCUMENTS, "documents");
+  const sealed = [...documents, ...documents.map((entry) => entry.preview).filter((preview) => preview !== undefined)];
+  check(sealed.every((entry) => typeof entry === "object" && entry !== null), "documents");
   for (const member of ["id", "file", "key"]) {
-    check(new Set(documents.map((entry) => entry[member])).size === documents.length, "document twice");
+    check(new Set(sealed.map((entry) => entry[member])).size === sealed.length, "document twice");
   }
   return documents.map(readDocument);
 }
 
 function readDocument(entry) {
-  check(Object.keys(entry).join() === MEMBERS, "members");
+  const { preview, ...rest } = entry;
+  check(Object.keys(rest).join() === MEMBERS, "members");
+  check(Object.keys(entry).join() === (preview === undefined ? MEMBERS : `${MEMBERS},preview`), "members");
   for (const member of ["name", "title", "kind", "media_type"]) {
     check(typeof entry[member] === "string" && [...entry[member]].length <= MAX_TEXT, member);
   }
-  const { length, sealed_length: sealedLength } = entry;
+  const { name, title, kind, media_type: mediaType } = entry;
+  const opened = { ...readSealed(entry), name, title, kind, mediaType };
+  return preview === undefined ? opened : { ...opened, preview: { ...readPreview(preview), title } };
+}
+
+function readPreview(entry) {
+  check(Object.keys(entry).join() === PREVIEW_MEMBERS, "preview");
+  return { ...readSealed(entry), ...PREVIEW_HEADER };
+}
+
+/** Reads what a document and a preview have in common: where the sealed file is and what opens it. */
+function readSealed(entry) {
+  const { file, length, sealed_length: sealedLength } = entry;
   check(Number.isSafeInteger(length) && length >= 0 && length <= MAX_LENGTH, "length");
   check(Number.isSafeInteger(sealedLength) && sealedLength > length && sealedLength <= 2 * MAX_LENGTH, "sealed length");
   fromHex(entry.file, 16);
   fromHex(entry.sha256, 32);
   const key = fromBase64url(entry.key);
   check(key.length === 32, "key");
-  const { file, name, title, kind, media_type: mediaType } = entry;
-  return { id: fromHex(entry.id, 16), file, key, name, title, kind, mediaType, length, sealedLength };
+  return { id: fromHex(entry.id, 16), file, key, length, sealedLength };
 }
 
 function check(holds, what) {

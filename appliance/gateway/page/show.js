@@ -68,6 +68,7 @@ function textView(bytes) {
   element.tabIndex = 0; // scrolled by keyboard too
   const longest = element.textContent.split("\n").reduce((most, line) => Math.max(most, line.length), 0);
   if (longest > LONGEST_TABLE_LINE) element.classList.add("prose");
+  else element.style.setProperty("--longest", String(longest)); // as large as fits, if that can be read
   return { element, release: () => undefined };
 }
 

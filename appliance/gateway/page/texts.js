@@ -7,7 +7,7 @@
 const german = {
   language: "de",
   switchTo: { language: "en", label: "English" },
-  wait: "Einen Moment bitte …",
+  wait: "Einen Moment bitte\u00a0…",
   documents: "Ihre Dokumente",
   from: (practice) => `${practice} hat Dokumente für Sie bereitgelegt.`,
   pin: "Ihre PIN",
@@ -30,18 +30,19 @@ const german = {
   stop: "Abbrechen",
   opening: (title) => `„${title}“ wird geöffnet`,
   saving: (title) => `„${title}“ wird gespeichert`,
-  progress: (percent, done, all) => `${percent} % (${done} von ${all})`,
+  progress: (percent, all) => `${percent} % von ${all}`,
   broken: "Die Verbindung ist unterbrochen. Es geht gleich von selbst weiter …",
   flowing: "Die Verbindung ist wieder da.",
-  saved: (title) => `„${title}“ ist gespeichert. Sie finden die Datei dort, wo Ihr Gerät Downloads ablegt.`,
+  saved: (title) => `„${title}“ ist gespeichert. Sie finden es auf Ihrem Gerät im Ordner „Downloads“.`,
   stopped: "Abgebrochen. Es wurde nichts gespeichert.",
   failed: "Die Verbindung kam nicht zustande. Es wurde nichts gespeichert. Bitte versuchen Sie es noch einmal.",
-  cannotSave: "Dieser Browser kann eine so große Datei nicht speichern. Bitte öffnen Sie den Link auf einem Computer.",
+  cannotSave: "Dieses Gerät kann eine so große Datei nicht speichern. Bitte öffnen Sie den Link auf einem Computer.",
   notSaved: "Die Datei konnte nicht gespeichert werden. Ist auf dem Gerät noch Platz?",
   cannotShow: {
     damaged: "Dieses Dokument lässt sich hier nicht anzeigen. Speichern Sie es und öffnen Sie es auf Ihrem Gerät.",
     password: "Dieses Dokument hat ein eigenes Passwort. Speichern Sie es und öffnen Sie es auf Ihrem Gerät.",
   },
+  tooWide: "Die Zeilen sind breiter als der Bildschirm. Halten Sie das Gerät quer, oder schieben Sie den Text mit dem Finger.",
   printPdf: "Zum Drucken speichern Sie das Dokument und drucken die gespeicherte Datei.",
   again: "Noch einmal versuchen",
   kinds: {
@@ -53,7 +54,7 @@ const german = {
     image: "Bild",
   },
   otherKind: "Dokument",
-  types: { "application/pdf": "PDF", "image/jpeg": "Bild", "image/png": "Bild", "text/plain": "Text" },
+  previewOnly: "Hier sehen Sie ein verkleinertes Bild. Mit „Speichern“ bekommen Sie die vollständige Datei.",
   viewer: {
     tools: "Darstellung",
     document: "Dokument",
@@ -65,7 +66,7 @@ const german = {
   messages: {
     missing: [
       "Der Link ist nicht vollständig",
-      "Bitte öffnen Sie den Link noch einmal aus der Nachricht oder vom Blatt der Praxis. Kopieren Sie ihn ganz, bis " +
+      "Bitte öffnen Sie den Link noch einmal, vom Blatt der Praxis oder aus der Nachricht. Er muss ganz da sein, bis " +
         "zum letzten Zeichen. Auch wenn Sie diese Seite neu geladen haben, brauchen Sie den Link noch einmal.",
       "Hilft das nicht, rufen Sie Ihre Praxis an.",
     ],
@@ -101,9 +102,9 @@ const german = {
       "Bitte versuchen Sie es noch einmal. Bleibt es so, sagen Sie es Ihrer Praxis.",
     ],
     unsupported: [
-      "Dieser Browser ist zu alt",
-      "Er kann Ihre Dokumente nicht sicher öffnen. Bitte nehmen Sie ein neueres Gerät oder einen neueren Browser, oder " +
-        "rufen Sie Ihre Praxis an.",
+      "Dieses Gerät kann Ihre Dokumente nicht öffnen",
+      "Das Programm, mit dem Sie ins Internet gehen, ist dafür zu alt. Bitte nehmen Sie ein neueres Gerät, oder rufen " +
+        "Sie Ihre Praxis an.",
     ],
   },
 };
@@ -111,7 +112,7 @@ const german = {
 const english = {
   language: "en",
   switchTo: { language: "de", label: "Deutsch" },
-  wait: "One moment please …",
+  wait: "One moment please\u00a0…",
   documents: "Your documents",
   from: (practice) => `${practice} has documents for you.`,
   pin: "Your PIN",
@@ -134,18 +135,19 @@ const english = {
   stop: "Stop",
   opening: (title) => `Opening “${title}”`,
   saving: (title) => `Saving “${title}”`,
-  progress: (percent, done, all) => `${percent}% (${done} of ${all})`,
+  progress: (percent, all) => `${percent}% of ${all}`,
   broken: "The connection was interrupted. It will go on by itself in a moment …",
   flowing: "The connection is back.",
-  saved: (title) => `“${title}” is saved. You find the file where your device keeps downloads.`,
+  saved: (title) => `“${title}” is saved. You find it on your device in the folder “Downloads”.`,
   stopped: "Stopped. Nothing was saved.",
   failed: "The connection failed. Nothing was saved. Please try again.",
-  cannotSave: "This browser cannot save such a large file. Please open the link on a computer.",
+  cannotSave: "This device cannot save such a large file. Please open the link on a computer.",
   notSaved: "The file could not be saved. Is there still room on the device?",
   cannotShow: {
     damaged: "This document cannot be shown here. Save it and open it on your device.",
     password: "This document has a password of its own. Save it and open it on your device.",
   },
+  tooWide: "The lines are wider than the screen. Turn your device sideways, or push the text with your finger.",
   printPdf: "To print, save the document and print the saved file.",
   again: "Try again",
   kinds: {
@@ -157,7 +159,7 @@ const english = {
     image: "Image",
   },
   otherKind: "Document",
-  types: { "application/pdf": "PDF", "image/jpeg": "Image", "image/png": "Image", "text/plain": "Text" },
+  previewOnly: "You see a smaller picture here. “Save” gives you the complete file.",
   viewer: {
     tools: "View",
     document: "Document",
@@ -169,8 +171,8 @@ const english = {
   messages: {
     missing: [
       "The link is not complete",
-      "Please open the link again from the message or the practice's sheet. Copy all of it, to the last character. " +
-        "If you have loaded this page again, you need the link once more too.",
+      "Please open the link again, from the practice's sheet or the message. All of it must be there, to the last " +
+        "character. If you have loaded this page again, you need the link once more too.",
       "If that does not help, call your practice.",
     ],
     leaked: [
@@ -205,8 +207,8 @@ const english = {
       "Please try again. If it stays like this, tell your practice.",
     ],
     unsupported: [
-      "This browser is too old",
-      "It cannot open your documents safely. Please use a newer device or browser, or call your practice.",
+      "This device cannot open your documents",
+      "The program with which you use the internet is too old for it. Please use a newer device, or call your practice.",
     ],
   },
 };

@@ -161,6 +161,7 @@ addEventListener("message", async ({ source, data, ports }) => {
   smaller.setAttribute("aria-label", labels.smaller);
   larger.setAttribute("aria-label", labels.larger);
   pages.setAttribute("aria-label", labels.document);
+  document.getElementById("title").textContent = labels.document;
   try {
     const pdf = await open(bytes, port);
     labels.place = labels.place.replace("{pages}", String(pdf.numPages));

@@ -1,0 +1,67 @@
+"""Opening a sealed file piece by piece: its key comes from vault for as long as it is read, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from itertools import islice
+
+from appliance.contracts.vault import UnwrapDocumentKey
+from appliance.formats.envelope import document_associated_data, encode_inner_header
+from appliance.records import previews
+from appliance.records.archive import Archive
+from appliance.records.documents import Sealed
+from appliance.records.previews import SealedPreview
+from appliance.records.sealed_files import SealedReader
+from appliance.records.threads import on_thread
+
+SEGMENTS_AT_ONCE = 4
+
+
+def open_sealed(archive: Archive, sealed: Sealed, first: int = 0) -> AsyncGenerator[bytes, None]:
+    """Give a document's content from offset `first`. Close what this gives (contextlib.aclosing)."""
+    of = sealed.description
+    header = encode_inner_header(of.name, of.media_type)
+    return _open(
+        archive, sealed.file, sealed.sealed_length, of.document, sealed.wrapped_key, header, of.length, first
+    )
+
+
+def open_preview(archive: Archive, sealed: SealedPreview) -> AsyncGenerator[bytes, None]:
+    """Give a preview's JPEG. Close what this gives."""
+    header = encode_inner_header(previews.NAME, previews.MEDIA_TYPE)
+    return _open(
+        archive, sealed.file, sealed.sealed_length, sealed.preview, sealed.wrapped_key, header, sealed.length, 0
+    )
+
+
+async def _open(
+    archive: Archive,
+    file: str,
+    sealed_length: int,
+    identifier: str,
+    wrapped_key: bytes,
+    inner_header: bytes,
+    length: int,
+    first: int,
+) -> AsyncGenerator[bytes, None]:
+    opened = await archive.vault.ask(UnwrapDocumentKey(document=identifier, wrapped=wrapped_key))
+    reader = await on_thread(
+        archive.file_threads,
+        SealedReader,
+        archive.files.path(file),
+        sealed_length,
+        opened.key,
+        document_associated_data(archive.box_bytes, bytes.fromhex(identifier)),
+        inner_header,
+        length,
+    )
+    pieces = reader.pieces(first)
+
+    def open_some() -> bytes:
+        return b"".join(islice(pieces, SEGMENTS_AT_ONCE))
+
+    try:
+        while piece := await on_thread(archive.file_threads, open_some):
+            yield piece
+    finally:
+        reader.close()

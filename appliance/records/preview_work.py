@@ -1,0 +1,114 @@
+"""Has preview look at documents, one after the other, after they were acknowledged.
+
+Rules: nobody waits for this; what a document does to preview costs that document its preview and nothing else. The
+picture is sealed like a document before it touches the disk; the text goes into the encrypted database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import aclosing
+from typing import cast
+
+from appliance.contracts.preview import MakePreview, Preview, PreviewedType
+from appliance.contracts.vault import WrapDocumentKey
+from appliance.core.errors import Invalid, PraxisError
+from appliance.core.journal import say
+from appliance.core.metrics import Counter
+from appliance.core.varlink import Peer
+from appliance.formats.envelope import KEY_BYTES, NONCE_PREFIX_BYTES, SALT_BYTES, DocumentSealer
+from appliance.records import documents, previews
+from appliance.records.archive import Archive
+from appliance.records.documents import Sealed
+from appliance.records.opening import open_sealed
+from appliance.records.previews import SealedPreview
+from appliance.records.threads import on_thread
+
+#: preview ends itself before (RuntimeMaxSec= of its unit).
+ANSWER_TIMEOUT_S = 75.0
+UNREACHABLE_PAUSE_S = 10.0
+
+_previews = Counter("previews_total", "Documents that preview looked at.", ["made", "refused", "failed", "erased"])
+
+
+class PreviewWork:
+    """The work of one archive; `preview` is the process to ask."""
+
+    def __init__(self, archive: Archive, preview: Peer) -> None:
+        self._archive = archive
+        self._preview = preview
+
+    async def do_for_ever(self) -> None:
+        """Work until cancelled: what is pending from before first, then whatever comes."""
+        while True:
+            self._archive.previews_wanted.clear()
+            document = await self._archive.database.run(previews.take_pending)
+            if document is None:
+                await self._archive.previews_wanted.wait()
+            elif not await self._look_at(document):
+                await asyncio.sleep(UNREACHABLE_PAUSE_S)
+
+    async def _look_at(self, document: str) -> bool:
+        """Make one document's preview; False if a process that is needed for it cannot be reached now."""
+        database = self._archive.database
+        try:
+            sealed = await database.run(lambda rows: documents.find(rows, document))
+            await self._keep(sealed, await self._ask(sealed))
+        except Invalid as error:
+            say("preview_refused", code=error.code)
+            _previews.add("refused")
+            await database.run(lambda rows: previews.give_up(rows, document, for_good=True))
+        except PraxisError as error:
+            if error.code in {"peer_away", "disk_full"}:
+                await database.run(lambda rows: previews.give_back(rows, document))
+                return False
+            say("preview_failed", priority="warning", code=error.code)
+            _previews.add("failed")
+            await database.run(lambda rows: previews.give_up(rows, document, for_good=False))
+        return True
+
+    async def _ask(self, sealed: Sealed) -> Preview:
+        media_type = sealed.description.media_type
+        if media_type not in previews.PREVIEWED_TYPES:
+            raise Invalid("document_type")
+        call = MakePreview(media_type=cast(PreviewedType, media_type))
+        async with self._preview.send(call) as upload, aclosing(open_sealed(self._archive, sealed)) as pieces:
+            async for piece in pieces:
+                await upload.write(piece)
+            return await upload.finish(ANSWER_TIMEOUT_S)
+
+    async def _keep(self, sealed: Sealed, made: Preview) -> None:
+        archive, description = self._archive, sealed.description
+        picture = await self._seal(made.picture) if made.picture else None
+        kept = await archive.database.run(lambda rows: previews.settle(rows, description, made.text, picture))
+        if picture is not None and not kept:
+            await on_thread(archive.file_threads, archive.files.remove, [picture.file])
+        _previews.add("made" if kept else "erased")
+
+    async def _seal(self, picture: bytes) -> SealedPreview:
+        archive, key, preview = self._archive, os.urandom(KEY_BYTES), os.urandom(16).hex()
+        wrapped = await archive.vault.ask(WrapDocumentKey(document=preview, key=key))
+        return await on_thread(archive.file_threads, _write, archive, picture, preview, key, wrapped.wrapped)
+
+
+def _write(archive: Archive, picture: bytes, preview: str, key: bytes, wrapped_key: bytes) -> SealedPreview:
+    sealer = DocumentSealer(
+        key,
+        archive.box_bytes,
+        bytes.fromhex(preview),
+        previews.NAME,
+        previews.MEDIA_TYPE,
+        os.urandom(SALT_BYTES),
+        os.urandom(NONCE_PREFIX_BYTES),
+    )
+    incoming = archive.files.receive()
+    try:
+        incoming.write(sealer.header())
+        incoming.write(sealer.seal(picture))
+        for sealed in sealer.finish():
+            incoming.write(sealed)
+        file = incoming.keep(preview)
+    finally:
+        incoming.discard()
+    return SealedPreview(preview, len(picture), incoming.length, incoming.digest(), wrapped_key, file)

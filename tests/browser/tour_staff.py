@@ -1,0 +1,187 @@
+"""The part of the tour that staff see, from the unclaimed box to the last error page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from tests.browser.practice_pages import PracticePages
+
+SAMPLES = Path(__file__).parents[2] / "appliance/demo/samples"
+PASSWORD = "ein kurzer Satz merkt sich"
+PRACTICE = {"practice_name": "Praxis am Lindenplatz", "telephone": "030 5550 1234"}
+DOCUMENTS = (
+    ("befund-echokardiographie.pdf", "finding", "Befund Echokardiographie"),
+    ("labor.txt", "lab", "Laborbericht"),
+    ("ekg-ruhe.png", "image", "EKG in Ruhe"),
+    ("roentgen-thorax.jpg", "image", "Röntgen Thorax"),
+)
+PATIENTS = (
+    ("Mustermann", "Max", "03.02.1961", "4712"),
+    ("Öztürk", "Aylin", "27.11.1988", "4713"),
+    ("von und zu Wolkenstein-Rodenegg", "Maximiliane Henriette", "29.02.1948", "4714"),
+)
+#: Begins like a PDF and is none: what a program that broke off leaves behind.
+BROKEN_PDF = ("arztbrief-defekt.pdf", "letter", "Arztbrief, beschädigt", b"%PDF-1.7\nabgebrochen\n")
+WRONG_FILE = {"name": "brief.docx", "mimeType": "application/vnd.ms-word", "buffer": b"PK\3\4" + bytes(99)}
+
+Show = Callable[[Page, str], Awaitable[None]]
+#: A printed sheet: its name and its PDF.
+ShowSheet = Callable[[str, bytes], Awaitable[None]]
+
+
+class StaffTour:
+    """One member of staff, page after page; its steps are called in their order."""
+
+    def __init__(self, pages: PracticePages, show: Show, show_sheet: ShowSheet) -> None:
+        self._pages = pages
+        self._show = show
+        self._show_sheet = show_sheet
+
+    async def _at(self, path: str, name: str) -> None:
+        await self._pages.open(path)
+        await self._show(self._pages.page, name)
+
+    async def _refused(self, name: str) -> None:
+        """Show the page once it says what was wrong."""
+        await expect(self._pages.page.locator("#error")).to_be_visible()
+        await self._show(self._pages.page, name)
+
+    async def door(self, claim_code: str) -> None:
+        """Claim the box; log in, in every way that fails and the one that does not."""
+        pages, page = self._pages, self._pages.page
+        await self._at("/", "staff-claim")
+        await pages.claim("AAAAA-AAAAA-AAAAA-AAAAA", "Sabine Keller", PASSWORD, **PRACTICE)
+        await self._refused("staff-claim-refused")
+        await pages.claim(claim_code, "Sabine Keller", PASSWORD, **PRACTICE)
+        await page.wait_for_url("**/patients?done=claimed")
+        await self._show(page, "staff-claimed")
+        await pages.log_out()
+        await self._show(page, "staff-login")
+        await pages.log_in("Sabine Keller", "falsch falsch")
+        await self._refused("staff-login-refused")
+        await self._at("/login?why=unsaved&next=/patients", "staff-locked")
+        await self._at("/nowhere", "staff-no-such-page-logged-out")
+        await self._at("/invitation", "staff-invitation")
+        await pages.fill(code="AAAAA-AAAAA-AAAAA-AAAAA", password=PASSWORD, password_again=PASSWORD)
+        await pages.send("/invitation")
+        await self._refused("staff-invitation-refused")
+        await pages.log_in("Sabine Keller", PASSWORD)
+        await page.wait_for_url("**/patients")
+
+    async def patients(self) -> str:
+        """Create patients, search, upload; gives the path of the one with documents."""
+        pages, page = self._pages, self._pages.page
+        for person in PATIENTS:
+            await pages.create_patient(*person)
+        await pages.open("/patients/new")
+        await pages.fill(family_name="Mustermann", given_name="Erika", birth_date="31.02.1964", number="4711")
+        await pages.send("/patients/new")
+        await self._refused("staff-new-patient-refused")
+        patient = await pages.create_patient("Mustermann", "Erika", "12.08.1964", "4711")
+        await self._show(page, "staff-patient-without-documents")
+        await pages.open("/patients/new")
+        await pages.fill(family_name="Mustermann", given_name="Erika", birth_date="12.08.1964")
+        await pages.send("/patients/new")
+        await self._refused("staff-patient-exists")
+        await self._at("/patients", "staff-patients")
+        await self._at("/patients?text=Mustermannn&birth_date=", "staff-nobody-found")
+        await self._at("/patients?text=&birth_date=31.02.1964", "staff-search-refused")
+        await self._at(f"{patient}/edit", "staff-edit-patient")
+        await pages.open(patient)
+        for name, kind, title in DOCUMENTS:
+            await pages.upload(SAMPLES / name, kind, title)
+        await self._show(page, "staff-patient")
+        await page.locator("#field-file").set_input_files([WRONG_FILE])
+        await page.locator("form.upload button").click()
+        await expect(page.locator("#error li[data-code]")).to_have_count(1)
+        await self._show(page, "staff-upload-refused")
+        await pages.open(patient)
+        await page.locator("main form[action$='/shares'] button").click()
+        await self._refused("staff-nothing-ticked")
+        await self._at("/patients?text=Echokardiographie", "staff-found-in-documents")
+        await self._at("/documents", "staff-search-documents")
+        await self._at("/documents?text=Echokardiographie", "staff-documents-found")
+        return patient
+
+    async def share(self, patient: str) -> tuple[str, str]:
+        """Share documents, both papers printed; gives link and PIN."""
+        pages, page = self._pages, self._pages.page
+        await pages.open(patient)
+        await self._add_broken_pdf()
+        share = await pages.make_share(list((await pages.documents()).values()))
+        await self._show(page, "staff-link")
+        link = await page.locator("#link").inner_text()
+        await self._show_sheet("paper-link-sheet", await pages.fetch(f"{share}/link-sheet.pdf?language=de"))
+        await pages.confirm_printed()
+        await page.wait_for_url(f"**{share}/pin")
+        await self._show(page, "staff-pin")
+        pin = (await page.locator("#pin").inner_text()).replace(" ", "")
+        await self._show_sheet("paper-pin-slip", await pages.fetch(f"{share}/pin-slip.pdf?language=de"))
+        await pages.confirm_printed()
+        await page.wait_for_url(f"**{patient}?done=*")
+        await self._show(page, "staff-shared")
+        await self._at(f"{share}/link", "staff-link-is-gone")
+        await self._at(f"{share}/pin", "staff-pin-is-gone")
+        return link, pin
+
+    async def _add_broken_pdf(self) -> None:
+        name, kind, title, content = BROKEN_PDF
+        page, count = self._pages.page, len(DOCUMENTS)
+        await page.locator("#field-kind").select_option(kind)
+        await page.locator("#field-title").fill(title)
+        file = {"name": name, "mimeType": "application/pdf", "buffer": content}
+        await page.locator("#field-file").set_input_files([file])
+        await page.locator("form.upload button").click()
+        await expect(page.locator("input[name='documents']")).to_have_count(count + 1)
+
+    async def practice(self) -> None:
+        """Who may use the box, and how it is."""
+        pages, page = self._pages, self._pages.page
+        await pages.open("/staff")
+        await pages.fill(name="Murat Demir")
+        await pages.send("/staff/invite")
+        await expect(page.locator("#invitation-code")).to_be_visible()
+        await self._show(page, "staff-invited")
+        await self._at("/staff", "staff-team")
+        await page.locator("a[href$='/remove']").last.click()
+        await page.wait_for_url("**/remove")
+        await self._show(page, "staff-remove-member")
+        await self._at("/devices", "staff-no-practice-software")
+        await pages.fill(label="Praxissoftware am Empfang")
+        await pages.send("/devices/new")
+        await expect(page.locator("#device-token")).to_be_visible()
+        await self._show(page, "staff-practice-software-token")
+        await self._at("/devices", "staff-practice-software")
+        await page.locator("main a[href$='/revoke']").first.click()
+        await page.wait_for_url("**/revoke")
+        await self._show(page, "staff-revoke-practice-software")
+        await self._at("/password", "staff-password")
+        await pages.fill(old_password="falsch falsch falsch", password=PASSWORD, password_again=PASSWORD)
+        await pages.send("/password")
+        await self._refused("staff-password-refused")
+        await self._at("/status", "staff-status")
+
+    async def lists(self, patient: str) -> None:
+        """Shares, history, and the questions before something is gone for good."""
+        pages, page = self._pages, self._pages.page
+        await self._at("/shares", "staff-shares")
+        await page.locator("main a[href$='/revoke']").first.click()
+        await page.wait_for_url("**/revoke")
+        await self._show(page, "staff-revoke")
+        await self._at("/history", "staff-history")
+        await self._at(f"/history?patient={patient.rpartition('/')[2]}", "staff-patient-history")
+        await pages.open(patient)
+        await page.locator("a[href^='/documents/'][href$='/delete']").first.click()
+        await page.wait_for_url("**/delete")
+        await self._show(page, "staff-erase-document")
+        await self._at(f"{patient}/delete", "staff-erase-patient")
+        await self._at(f"/patients/{'0' * 32}", "staff-no-such-patient")
+        await self._at("/nowhere", "staff-no-such-page")
+
+    async def ended(self) -> None:
+        """Shares that are over."""
+        await self._show(self._pages.page, "staff-share-revoked")
+        await self._at("/shares?ended=yes", "staff-ended-shares")
