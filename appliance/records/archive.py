@@ -22,6 +22,7 @@ from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.core.varlink import Peer
 from appliance.records import documents, previews, search, shares
+from appliance.records.activity import Activity
 from appliance.records.database import Database, Rows
 from appliance.records.sealed_files import FOLDERS, SealedFiles
 from appliance.records.sessions import Sessions
@@ -57,6 +58,7 @@ class Archive:
     file_threads: Executor
     share_changes: asyncio.Lock = field(default_factory=asyncio.Lock)
     previews_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    intakes: Activity = field(default_factory=Activity)
     entries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENTRIES_AT_ONCE))
 
     @property

@@ -35,6 +35,7 @@ from appliance.records.intake import ContentCheck, Sealing, receive
 from appliance.records.names import clean_file_name, clean_person, clean_title
 from appliance.records.opening import open_preview, open_sealed
 from appliance.records.previews import SealedPreview
+from appliance.records.sealed_files import IncomingFile
 from appliance.records.threads import on_thread
 
 MAX_INTAKES_AT_ONCE = 8
@@ -64,6 +65,10 @@ class DocumentAnswers:
 
     async def answer_add_document(self, call: AddDocument, _: Caller, stream: Stream) -> AddedDocument:
         """Store a document: sealed file, entry, row, each synced before the next."""
+        with self._archive.intakes.going_on():
+            return await self._add_document(call, stream)
+
+    async def _add_document(self, call: AddDocument, stream: Stream) -> AddedDocument:
         archive = self._archive
         session = await archive.sessions.check(call.session)
         patient = await self._patient(call, session)
@@ -200,7 +205,7 @@ class DocumentAnswers:
                 sealed_length=incoming.length,
                 sealed_sha256=incoming.digest(),
                 wrapped_key=wrapped.wrapped,
-                file=await on_thread(threads, incoming.keep, document),
+                file=await self._keep(session, incoming, description),
             )
         finally:
             incoming.discard()
@@ -211,6 +216,19 @@ class DocumentAnswers:
         except PraxisError:
             await on_thread(threads, archive.files.remove, [sealed.file])
             raise
+
+    async def _keep(self, session: Session, incoming: IncomingFile, description: Document) -> str:
+        """Sync the file in its place while audit syncs the entry: the row waits for both, neither for the other."""
+        archive, document = self._archive, description.document
+        keeping = asyncio.ensure_future(on_thread(archive.file_threads, incoming.keep, document))
+        try:
+            await archive.log(session, "document_added", patient=description.patient, document=document)
+        except PraxisError:
+            await on_thread(archive.file_threads, archive.files.remove, [await keeping])
+            raise
+        finally:
+            await asyncio.gather(keeping, return_exceptions=True)
+        return await keeping
 
     async def _add_row(
         self, call: AddDocument, session: Session, sealed: Sealed, content_sha256: bytes
@@ -224,7 +242,6 @@ class DocumentAnswers:
                 documents.keep_key(rows, session.principal, key, document, content_sha256)
             previews.want(rows, sealed.description)
 
-        await archive.log(session, "document_added", patient=patient, document=document)
         await archive.database.run(add)
         archive.previews_wanted.set()
         return AddedDocument(document=document, patient=patient)

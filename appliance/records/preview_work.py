@@ -1,7 +1,8 @@
 """Has preview look at documents, one after the other, after they were acknowledged.
 
-Rules: nobody waits for this; what a document does to preview costs that document its preview and nothing else. The
-picture is sealed like a document before it touches the disk; the text goes into the encrypted database.
+Rules: nobody waits for this, and it waits while documents come in; what a document does to preview costs that
+document its preview and nothing else. The picture is sealed like a document before it touches the disk; the text goes
+into the encrypted database.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from appliance.records.threads import on_thread
 #: preview ends itself before (RuntimeMaxSec= of its unit).
 ANSWER_TIMEOUT_S = 75.0
 UNREACHABLE_PAUSE_S = 10.0
+#: Documents that come in one after the other come first: a preview takes a processor for a while.
+QUIET_S = 1.0
+LONGEST_WAIT_S = 30.0
 
 _previews = Counter("previews_total", "Documents that preview looked at.", ["made", "refused", "failed", "erased"])
 
@@ -43,6 +47,7 @@ class PreviewWork:
         """Work until cancelled: what is pending from before first, then whatever comes."""
         while True:
             self._archive.previews_wanted.clear()
+            await self._archive.intakes.wait_for_quiet(QUIET_S, LONGEST_WAIT_S)
             document = await self._archive.database.run(previews.take_pending)
             if document is None:
                 await self._archive.previews_wanted.wait()
