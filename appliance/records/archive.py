@@ -8,6 +8,7 @@ that no share can name a document that is being erased.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.core.varlink import Peer
+from appliance.formats.envelope import NONCE_PREFIX_BYTES, SALT_BYTES, DocumentSealer
 from appliance.records import documents, previews, search, shares
 from appliance.records.activity import Activity
 from appliance.records.database import Database, Rows
@@ -70,6 +72,18 @@ class Archive:
     def box_bytes(self) -> bytes:
         """The box's identifier as associated data has it."""
         return bytes.fromhex(self.box.box)
+
+    def new_sealer(self, identifier: str, key: bytes, name: str, media_type: str) -> DocumentSealer:
+        """Give the sealer of a new file of this box; the key is for this file only."""
+        return DocumentSealer(
+            key,
+            self.box_bytes,
+            bytes.fromhex(identifier),
+            name,
+            media_type,
+            os.urandom(SALT_BYTES),
+            os.urandom(NONCE_PREFIX_BYTES),
+        )
 
     async def log(
         self,

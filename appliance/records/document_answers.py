@@ -23,9 +23,6 @@ from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done, Stream
 from appliance.formats.envelope import (
     KEY_BYTES,
-    NONCE_PREFIX_BYTES,
-    SALT_BYTES,
-    DocumentSealer,
 )
 from appliance.records import documents, patients, previews, shares
 from appliance.records.archive import Archive
@@ -64,7 +61,7 @@ class DocumentAnswers:
         }
 
     async def answer_add_document(self, call: AddDocument, _: Caller, stream: Stream) -> AddedDocument:
-        """Store a document: sealed file, entry, row, each synced before the next."""
+        """Store a document: sealed file and entry, then the row; answered when all are synced."""
         with self._archive.intakes.going_on():
             return await self._add_document(call, stream)
 
@@ -183,15 +180,7 @@ class DocumentAnswers:
     ) -> AddedDocument:
         archive, threads = self._archive, self._archive.file_threads
         document, key = description.document, os.urandom(KEY_BYTES)
-        sealer = DocumentSealer(
-            key,
-            archive.box_bytes,
-            bytes.fromhex(document),
-            description.name,
-            description.media_type,
-            os.urandom(SALT_BYTES),
-            os.urandom(NONCE_PREFIX_BYTES),
-        )
+        sealer = archive.new_sealer(document, key, description.name, description.media_type)
         incoming = archive.files.receive()
         wrapping = asyncio.ensure_future(archive.vault.ask(WrapDocumentKey(document=document, key=key)))
         try:

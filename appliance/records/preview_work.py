@@ -18,7 +18,7 @@ from appliance.core.errors import Invalid, PraxisError
 from appliance.core.journal import say
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Peer
-from appliance.formats.envelope import KEY_BYTES, NONCE_PREFIX_BYTES, SALT_BYTES, DocumentSealer
+from appliance.formats.envelope import KEY_BYTES
 from appliance.records import documents, previews
 from appliance.records.archive import Archive
 from appliance.records.documents import Sealed
@@ -98,15 +98,7 @@ class PreviewWork:
 
 
 def _write(archive: Archive, picture: bytes, preview: str, key: bytes, wrapped_key: bytes) -> SealedPreview:
-    sealer = DocumentSealer(
-        key,
-        archive.box_bytes,
-        bytes.fromhex(preview),
-        previews.NAME,
-        previews.MEDIA_TYPE,
-        os.urandom(SALT_BYTES),
-        os.urandom(NONCE_PREFIX_BYTES),
-    )
+    sealer = archive.new_sealer(preview, key, previews.NAME, previews.MEDIA_TYPE)
     incoming = archive.files.receive()
     try:
         incoming.write(sealer.header())

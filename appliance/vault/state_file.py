@@ -72,14 +72,21 @@ def encode_change(old: State, new: State, position: Position, keys: Keys, random
 
 def decode_file(data: bytes, keys: Keys) -> tuple[State, Position]:
     """Give the state and the position of the last whole record; Tampered("state") if not even the first is whole."""
-    state: State | None = None
-    position, place = Position(0, 0), 0
+    rest: State | None = None
+    shares: dict[str, Share] = {}
+    seen_at, position, place = 0, Position(0, 0), 0
     while (found := _record_at(data, place, position, keys)) is not None:
         record, position, place = found
-        state = _applied(state, record, position, keys)
-    if state is None:
+        change = _share_change(record, position, keys)
+        for name in change.gone:
+            shares.pop(name, None)
+        shares.update(change.put)
+        rest, seen_at = record.rest or rest, record.seen_at
+        if rest is None:
+            raise Tampered("state")
+    if rest is None:
         raise Tampered("state")
-    return state, position
+    return replace(rest, seen_at=seen_at, shares=shares), position
 
 
 def _encode(
@@ -91,7 +98,7 @@ def _encode(
     keys: Keys,
     random: bytes,
 ) -> tuple[bytes, Position]:
-    numbers = HEADER.pack(0, position.sequence, position.count)[4:]
+    numbers = _numbers(position)
     shares = msgspec.msgpack.encode(_ShareChange(dict(put), gone))
     sealed_shares = seal(keys.share_state, shares, SHARES_CONTEXT + numbers, random[:NONCE_BYTES])
     plaintext = msgspec.msgpack.encode(_Record(seen_at, rest, sealed_shares))
@@ -124,18 +131,14 @@ def _record_at(data: bytes, place: int, before: Position, keys: Keys) -> tuple[_
     return record, Position(sequence, count, data[end - TAG_BYTES : end]), end
 
 
-def _applied(state: State | None, record: _Record, position: Position, keys: Keys) -> State:
-    numbers = HEADER.pack(0, position.sequence, position.count)[4:]
+def _share_change(record: _Record, position: Position, keys: Keys) -> _ShareChange:
+    plaintext = unseal(keys.share_state, record.shares, SHARES_CONTEXT + _numbers(position), "share_state")
     try:
-        plaintext = unseal(keys.share_state, record.shares, SHARES_CONTEXT + numbers, "share_state")
-        change = msgspec.msgpack.decode(plaintext, type=_ShareChange)
+        return msgspec.msgpack.decode(plaintext, type=_ShareChange)
     except msgspec.MsgspecError as error:
         raise Tampered("state") from error
-    rest = record.rest if record.rest is not None else state
-    if rest is None:
-        raise Tampered("state")
-    shares = dict(state.shares) if state is not None else {}
-    for name in change.gone:
-        shares.pop(name, None)
-    shares.update(change.put)
-    return replace(rest, seen_at=record.seen_at, shares=shares)
+
+
+def _numbers(position: Position) -> bytes:
+    """Give a record's numbers as the associated data has them: its header without the length."""
+    return HEADER.pack(0, position.sequence, position.count)[4:]

@@ -111,28 +111,32 @@ def launched(tcti):
         yield Launched(Path(folder), tcti)
 
 
+async def published_share(launched, proof):
+    """Provision, claim, make and publish a share; give the box, the share and its PIN."""
+    made = await launched.enrol.ask(PROVISION)
+    await launched.enrol.ask(FinishProvisioning())
+    claim = Claim(code=made.claim_code, name="Ada", password=PASSWORD, practice_name="Praxis", telephone="040 1")
+    session = (await launched.practice.ask(claim)).session
+    make = MakeShare(
+        session=session,
+        proof_verifier=hashlib.sha256(proof).digest(),
+        patient=PATIENT,
+        documents=[DOCUMENT],
+        valid_s=3600,
+    )
+    share = await launched.records.ask(make)
+    await launched.records.ask(PublishShare(session=session, share=share.share))
+    pin = (await launched.practice.ask(ReadPin(session=session, share=share.share))).pin
+    return made, share, pin
+
+
 async def test_whole_life_of_a_share_over_sockets_survives_a_kill(launched):
     proof = secrets.token_bytes(32)
     async with audit_simulator(launched.folder) as audit:
         with launched.run():
             with pytest.raises(Unavailable, match="unprovisioned"):
                 await launched.gateway.ask(Describe())
-            made = await launched.enrol.ask(PROVISION)
-            await launched.enrol.ask(FinishProvisioning())
-            claim = Claim(
-                code=made.claim_code, name="Ada", password=PASSWORD, practice_name="Praxis", telephone="040 1"
-            )
-            session = (await launched.practice.ask(claim)).session
-            make = MakeShare(
-                session=session,
-                proof_verifier=hashlib.sha256(proof).digest(),
-                patient=PATIENT,
-                documents=[DOCUMENT],
-                valid_s=3600,
-            )
-            share = await launched.records.ask(make)
-            await launched.records.ask(PublishShare(session=session, share=share.share))
-            pin = (await launched.practice.ask(ReadPin(session=session, share=share.share))).pin
+            made, share, pin = await published_share(launched, proof)
             wrong = f"{(int(pin) + 1) % 10**6:06}"
             calls = [launched.gateway.ask(OpenShare(proof=proof, pin=wrong)) for _ in range(3)]
             assert sorted(view.tries_left for view in await asyncio.gather(*calls)) == [2, 3, 4]
@@ -152,22 +156,7 @@ async def test_a_vault_killed_between_try_and_answer_gives_no_try_back(launched,
     proof = secrets.token_bytes(32)
     async with audit_simulator(launched.folder) as audit:
         with launched.run() as running:
-            made = await launched.enrol.ask(PROVISION)
-            await launched.enrol.ask(FinishProvisioning())
-            claim = Claim(
-                code=made.claim_code, name="Ada", password=PASSWORD, practice_name="Praxis", telephone="040 1"
-            )
-            session = (await launched.practice.ask(claim)).session
-            make = MakeShare(
-                session=session,
-                proof_verifier=hashlib.sha256(proof).digest(),
-                patient=PATIENT,
-                documents=[DOCUMENT],
-                valid_s=3600,
-            )
-            share = await launched.records.ask(make)
-            await launched.records.ask(PublishShare(session=session, share=share.share))
-            pin = (await launched.practice.ask(ReadPin(session=session, share=share.share))).pin
+            made, share, pin = await published_share(launched, proof)
 
             def kill(_):
                 running.kill()
