@@ -14,6 +14,7 @@ from appliance.core.accept import accept_connections
 from appliance.core.confine import confine_passed_sockets
 from appliance.core.service import fails_with, report_ready, run
 from appliance.core.settings import read_settings
+from appliance.core.spare_memory import give_back_spare_memory
 from appliance.core.varlink import ask_patiently, serve
 from appliance.practice.connections import Connections, silence_libraries
 from appliance.practice.desk import Desk
@@ -49,6 +50,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)]))
         group.create_task(fails_with(guard.bug))
         group.create_task(peers.watch(settings.peer_patience_s))
+        group.create_task(give_back_spare_memory())
         report_ready()
 
 

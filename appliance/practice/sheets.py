@@ -68,6 +68,8 @@ def draw_link_sheet(sheet: LinkSheet, t: Texts) -> bytes:
     pdf.ln(2)
     _line(pdf, t("sheet.apart"), size=12.5)
     pdf.ln(2)
+    _line(pdf, t("sheet.private"), size=12.5)
+    pdf.ln(2)
     _line(pdf, t("sheet.help", telephone=sheet.telephone), size=12.5)
     return bytes(pdf.output())
 

@@ -23,7 +23,7 @@ DOORS = {
     "tpm2_pytss": ("appliance/vault/tpm",),
     "systemd": ("appliance/core/",),
     "prometheus_client": ("appliance/core/metrics.py",),
-    "ctypes": ("appliance/core/confine",),
+    "ctypes": ("appliance/core/confine", "appliance/core/spare_memory"),
     "nacl": (
         "appliance/vault/passwords.py",
         "appliance/formats/device_record.py",
