@@ -46,6 +46,12 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "share_pin_wrong",
             "share_closed",
             "share_revoked",
+            "box_locked",
+            "box_unlocked",
+            "unlock_pin_wrong",
+            "unlocking_chosen",
+            "computer_paired",
+            "computer_removed",
         }
     ),
 }

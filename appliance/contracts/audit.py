@@ -32,6 +32,12 @@ Action = Literal[
     "share_pin_wrong",
     "share_closed",
     "share_revoked",
+    "box_locked",
+    "box_unlocked",
+    "unlock_pin_wrong",
+    "unlocking_chosen",
+    "computer_paired",
+    "computer_removed",
 ]
 
 

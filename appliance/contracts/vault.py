@@ -11,6 +11,7 @@ from appliance.contracts.values import (
     Bytes32,
     HostName,
     Id,
+    OptionalName,
     Password,
     PersonName,
     Pin,
@@ -115,9 +116,12 @@ class ProveDevice(Call[DeviceProof]):
 
 
 class Opening(Struct):
-    """Whether the keys are open. `why` is the code of what keeps vault shut (docs/formats/boot-policy.md), or ""."""
+    """Whether the keys are open. `why` is the code of what keeps vault shut (docs/formats/boot-policy.md), or "".
 
-    state: Literal["unprovisioned", "open", "shut"]
+    "locked": vault waits for somebody, and `why` is for what: "password", "pin" (and a paired computer), "computer".
+    """
+
+    state: Literal["unprovisioned", "open", "shut", "locked"]
     why: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{0,40}$")]
 
 
@@ -151,6 +155,146 @@ class RaiseFloor(Call[Floor]):
 
     reply: ClassVar = Floor
     callers: ClassVar = frozenset({"root"})
+
+
+# --- locking, and how the box is opened ------------------------------------------------------------------------
+
+UnlockWay = Literal["itself", "pin", "computer"]
+#: What a paired computer keeps, or the spare code on paper.
+ComputerSecret = Annotated[str, msgspec.Meta(min_length=20, max_length=64)]
+
+
+class WatchOpening(Call[Opening]):
+    """Say it as DescribeOpening does, as soon as it is no longer `state`, or after a while although it still is."""
+
+    reply: ClassVar = Opening
+    callers: ClassVar = frozenset({"records", "practice", "gateway"})
+
+    state: Literal["unprovisioned", "open", "shut", "locked"]
+
+
+class Lock(Call[Done]):
+    """Forget the keys now: whoever watches ends its work, sessions end, and vault's process with its memory."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+
+
+class UnlockByPassword(Call[Done]):
+    """Open a locked box that opens by itself otherwise. Refused("login"), Unavailable("slow_down", wait_s).
+
+    Refused("unlocked") if it is open or waits for something else.
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    name: PersonName
+    password: Password
+
+
+class UnlockByComputer(Call[Done]):
+    """Open the box with the secret of a paired computer, or the spare code, and the PIN if it is the way.
+
+    Refused("computer") for any other secret, before the TPM hears of it; Refused("unlock_pin", tries_left);
+    Unavailable("pin_lockout", wait_s); Refused("unlocked").
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    secret: ComputerSecret
+    pin: Pin | None = None
+
+
+class Tries(Struct):
+    """PINs that the TPM still takes, and how long until it gives one back; 0 where none is missing."""
+
+    left: int
+    wait_s: int
+
+
+class ReadTries(Call[Tries]):
+    """Say how many PINs the TPM still takes."""
+
+    reply: ClassVar = Tries
+    callers: ClassVar = frozenset({"practice"})
+
+
+class Computer(Struct):
+    """A paired computer, or the spare code on paper (no label)."""
+
+    computer: Id
+    label: OptionalName
+    since: Seconds
+
+
+class Unlocking(Struct):
+    """How the box is opened after a start."""
+
+    way: UnlockWay
+    computers: list[Computer]
+
+
+class DescribeUnlocking(Call[Unlocking]):
+    """Say how the box is opened."""
+
+    reply: ClassVar = Unlocking
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+
+
+class NewUnlocking(Struct):
+    """What was made: the secret for the browser that asked, and the spare code; "" under "itself"."""
+
+    secret: str
+    spare: str
+
+
+class ChooseUnlocking(Call[NewUnlocking]):
+    """Choose how the box is opened: the root key stays, its parts are new, and older key files are dead.
+
+    Every computer that was paired before is forgotten. `pin` for "pin" alone. Refused("login"), Invalid("pin").
+    """
+
+    reply: ClassVar = NewUnlocking
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    password: Password
+    way: UnlockWay
+    label: PersonName
+    pin: Pin | None = None
+
+
+class PairedComputer(Struct):
+    """The secret for the browser that asked."""
+
+    secret: str
+
+
+class PairComputer(Call[PairedComputer]):
+    """Pair one more. Invalid("unlocking") under "itself", Unavailable("computers_full"), Refused("login")."""
+
+    reply: ClassVar = PairedComputer
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    password: Password
+    label: PersonName
+
+
+class RemoveComputer(Call[Done]):
+    """End a pairing; what the others share is new. NotFound("computer"), Invalid("last_computer")."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    computer: Id
 
 
 # --- the records' keys -----------------------------------------------------------------------------------------
@@ -585,4 +729,13 @@ VAULT = Interface.of(
     DescribeOpening,
     SealForSecureBoot,
     RaiseFloor,
+    WatchOpening,
+    Lock,
+    UnlockByPassword,
+    UnlockByComputer,
+    ReadTries,
+    DescribeUnlocking,
+    ChooseUnlocking,
+    PairComputer,
+    RemoveComputer,
 )

@@ -18,6 +18,9 @@ from appliance.vault.clock import Clock
 from appliance.vault.settings import VaultSettings
 from appliance.vault.vault import open_vault
 
+#: How long the last answers take to leave before a locked vault ends; systemd starts it anew, with no key in it.
+ANSWERS_LEAVE_S = 0.2
+
 
 async def main(sockets: Mapping[str, socket.socket]) -> None:
     """Open the vault and serve local calls."""
@@ -25,9 +28,15 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     audit = AuditLog(Peer.of(AUDIT, "audit"))
     async with open_vault(settings, audit, Clock()) as vault, asyncio.TaskGroup() as group:
         served = [(VAULT, VaultAnswers(vault).table()), (PROCESS, PROCESS_ANSWERS)]
-        group.create_task(serve(sockets["local"], served))
-        group.create_task(vault.keep_house_for_ever())
+        work = [
+            group.create_task(serve(sockets["local"], served)),
+            group.create_task(vault.keep_house_for_ever()),
+        ]
         report_ready()
+        await vault.ends.wait()
+        await asyncio.sleep(ANSWERS_LEAVE_S)
+        for task in work:
+            task.cancel()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from appliance.formats.tunnel_control import proof_bytes
 from appliance.vault.boot_answers import BootAnswers
 from appliance.vault.codes import CODE_BYTES, code_verifier, format_code
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_document_key, wrap_document_key
+from appliance.vault.lock_answers import LockAnswers
 from appliance.vault.session_answers import SessionAnswers
 from appliance.vault.share_answers import ShareAnswers
 from appliance.vault.staff_answers import StaffAnswers
@@ -63,6 +64,7 @@ class VaultAnswers:
         }
         parts = (
             BootAnswers(self._vault),
+            LockAnswers(self._vault),
             ShareAnswers(self._vault),
             SessionAnswers(self._vault),
             StaffAnswers(self._vault),

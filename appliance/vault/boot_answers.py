@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from appliance.contracts.vault import DescribeOpening, Floor, Opening, RaiseFloor, SealForSecureBoot
+from appliance.contracts.vault import DescribeOpening, Floor, Opening, RaiseFloor, SealForSecureBoot, WatchOpening
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.vault.vault import Vault
+
+#: A caller that watches is answered within this, well inside its patience.
+WATCH_S = 20.0
 
 
 class BootAnswers:
@@ -19,14 +22,18 @@ class BootAnswers:
             DescribeOpening: self.answer_describe_opening,
             SealForSecureBoot: self.answer_seal_for_secure_boot,
             RaiseFloor: self.answer_raise_floor,
+            WatchOpening: self.answer_watch_opening,
         }
 
     async def answer_describe_opening(self, _: DescribeOpening, __: Caller) -> Opening:
         """Say whether the keys are open."""
-        vault = self._vault
-        if vault.shut_because:
-            return Opening(state="shut", why=vault.shut_because)
-        return Opening(state="open" if vault.is_made else "unprovisioned", why="")
+        return opening(self._vault)
+
+    async def answer_watch_opening(self, call: WatchOpening, _: Caller) -> Opening:
+        """Say it as soon as it differs from what the caller knows."""
+        if opening(self._vault).state == call.state:
+            await self._vault.wait_for_change(WATCH_S)
+        return opening(self._vault)
 
     async def answer_seal_for_secure_boot(self, call: SealForSecureBoot, _: Caller) -> Done:
         """Seal beforehand for a change of PCR 7."""
@@ -36,3 +43,12 @@ class BootAnswers:
     async def answer_raise_floor(self, _: RaiseFloor, __: Caller) -> Floor:
         """Raise the floor to the present release's epoch."""
         return Floor(epoch=await self._vault.raise_floor())
+
+
+def opening(vault: Vault) -> Opening:
+    """Say whether the keys are open."""
+    if vault.shut_because:
+        return Opening(state="shut", why=vault.shut_because)
+    if vault.waits_for:
+        return Opening(state="locked", why=vault.waits_for)
+    return Opening(state="open" if vault.is_made else "unprovisioned", why="")

@@ -26,9 +26,14 @@ def format_code(random: bytes) -> str:
     return "-".join(letters[start : start + GROUP] for start in range(0, CHARACTERS, GROUP))
 
 
+def normalized(typed: str) -> str:
+    """Give a code as it was made, without its separators, from however it was typed."""
+    return typed.upper().translate(_READ_AS)
+
+
 def code_verifier(typed: str) -> bytes:
     """Give what is kept of a code, from the code as made or as typed."""
-    return hashlib.sha256(CONTEXT + typed.upper().translate(_READ_AS).encode()).digest()
+    return hashlib.sha256(CONTEXT + normalized(typed).encode()).digest()
 
 
 def code_matches(typed: str, verifier: bytes) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import xor
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -53,9 +55,14 @@ def floor_authorisation(root_key: bytes) -> bytes:
     return derive(root_key, "floor authorisation")
 
 
-def combine(one: bytes, other: bytes) -> bytes:
-    """Give the exclusive or of two parts of a key: each alone says nothing about it."""
-    return bytes(left ^ right for left, right in zip(one, other, strict=True))
+def lockout_authorisation(root_key: bytes) -> bytes:
+    """Give what authorises forgiving wrong PINs in the TPM."""
+    return derive(root_key, "lockout authorisation")
+
+
+def combine(*parts: bytes) -> bytes:
+    """Give the exclusive or of the parts of a key: any of them alone says nothing about it."""
+    return bytes(reduce(xor, column) for column in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Keys:
     counter_authorisation: bytes = field(repr=False)
     floor_authorisation: bytes = field(repr=False)
     owner_authorisation: bytes = field(repr=False)
+    lockout_authorisation: bytes = field(repr=False)
 
     @classmethod
     def of(cls, root_key: bytes, erasure_key: bytes) -> Keys:
@@ -83,6 +91,7 @@ class Keys:
             counter_authorisation=counter_authorisation(root_key),
             floor_authorisation=floor_authorisation(root_key),
             owner_authorisation=owner_authorisation(root_key),
+            lockout_authorisation=lockout_authorisation(root_key),
         )
 
 

@@ -1,7 +1,8 @@
 """Making the box's keys, once, opening them at every start, and sealing them anew.
 
-The key file holds what only this TPM can load: two sealed halves of the root key and the device key. Each half opens
-by the approval of another release key holder (docs/formats/boot-policy.md). The erasure key is in the TPM alone. The
+The key file holds what only this TPM can load: two sealed halves of the boot part and the device key. Each half opens
+by the approval of another release key holder (docs/formats/boot-policy.md). With the change part, which is in the TPM
+alone, and the unlock part (unlock.py) it makes the root key. The erasure key is in the TPM alone. The
 file is written last: without it there is no box yet, and whatever a broken-off attempt left is noise.
 """
 
@@ -15,8 +16,9 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
-from appliance.core.errors import Tampered
+from appliance.core.errors import Invalid, Tampered
 from appliance.formats.boot_policy import BootPolicy, half_policy
+from appliance.vault import unlock
 from appliance.vault.files import read_capped, write_synced
 from appliance.vault.hierarchy import (
     KEY_BYTES,
@@ -28,6 +30,7 @@ from appliance.vault.hierarchy import (
     owner_authorisation,
 )
 from appliance.vault.tpm import Blob, Tpm
+from appliance.vault.unlock import NOTHING, Unlock, Way
 
 KEY_FILE = "keys"
 MAX_KEY_FILE_BYTES = 16 * 1024
@@ -41,7 +44,8 @@ MAX_SECURE_BOOT_STATES = 8
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The key file (JSON, bytes as base64). `storage_root` is the name (TPM 2.0 part 1, section 16) of the parent.
 
-    `halves[n]` opens by approval of `release_keys[n]`, and by PCR 7 being one of `secure_boot`.
+    `halves[n]` opens by approval of `release_keys[n]`, and by PCR 7 being one of `secure_boot`. `change_slot` says
+    where in the TPM the change part is, `unlock` how the unlock part is had.
     """
 
     version: int
@@ -50,6 +54,24 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     secure_boot: Annotated[list[bytes], msgspec.Meta(min_length=1, max_length=MAX_SECURE_BOOT_STATES)]
     halves: Annotated[list[Blob], msgspec.Meta(min_length=2, max_length=2)]
     device: Blob
+    change_slot: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+    unlock: Unlock = Unlock()
+
+
+class NeedsUnlocking(Exception):
+    """The keys open only with more than this TPM and a signed boot: `way` says with what."""
+
+    def __init__(self, way: Way) -> None:
+        super().__init__(way)
+        self.way: Way = way
+
+
+@dataclass(frozen=True)
+class Unlocked:
+    """The unlock part, and what the paired computers share (b"" where there are none)."""
+
+    part: bytes = field(default=NOTHING, repr=False)
+    shared: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,8 @@ class OpenedKeys:
 
     keys: Keys = field(repr=False)
     device_public_key: bytes
+    unlocked: Unlocked = field(repr=False)
+    way: Way
 
 
 @dataclass(frozen=True)
@@ -77,7 +101,7 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
     erasure_key = secrets.token_bytes(KEY_BYTES)
     secure_boot = [await tpm.read_secure_boot()]
     parts = [secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)]
-    root_key = combine(*parts)
+    root_key = combine(*parts, await tpm.make_change_part(0))
     await tpm.make_floor(floor_authorisation(root_key))
     device = await tpm.make_device(device_authorisation(root_key))
     file = KeyFile(
@@ -91,7 +115,7 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
     await _open_halves(tpm, file, policy)
     public_key = await tpm.load_device(device, device_authorisation(root_key))
     await tpm.write_erasure_key(erasure_key, erasure_authorisation(root_key))
-    return MadeKeys(OpenedKeys(Keys.of(root_key, erasure_key), public_key), file)
+    return MadeKeys(OpenedKeys(Keys.of(root_key, erasure_key), public_key, Unlocked(), "itself"), file)
 
 
 def write_key_file(folder: Path, file: KeyFile) -> None:
@@ -99,21 +123,68 @@ def write_key_file(folder: Path, file: KeyFile) -> None:
     write_synced(folder / KEY_FILE, msgspec.json.encode(file))
 
 
-async def open_keys(tpm: Tpm, storage_root: bytes, folder: Path, policy: BootPolicy) -> OpenedKeys | None:
-    """Open the keys of this box; None if there are none yet.
+async def open_keys(
+    tpm: Tpm, storage_root: bytes, folder: Path, policy: BootPolicy, unlocked: Unlocked | None = None
+) -> OpenedKeys | None:
+    """Open the keys of this box, with what `unlock` gave if that is needed; None if there are none yet.
 
-    Tampered("key_file"); Tampered("other_tpm") where the storage root is not the one it was; what tpm.py raises.
+    NeedsUnlocking; Tampered("key_file"); Tampered("other_tpm") where the storage root is not the one it was; what
+    tpm.py raises.
     """
-    file = _read_key_file(folder)
+    file = read_key_file(folder)
     if file is None:
         return None
     if file.storage_root != storage_root:
         raise Tampered("other_tpm")
-    root_key = combine(*await _open_halves(tpm, file, policy))
+    boot_parts = await _open_halves(tpm, file, policy)
+    change_part = await tpm.read_change_part(file.change_slot)
+    if unlocked is None:
+        if file.unlock.way != "itself":
+            raise NeedsUnlocking(file.unlock.way)
+        unlocked = Unlocked()
+    root_key = combine(*boot_parts, change_part, unlocked.part)
     await tpm.own(owner_authorisation(root_key))
     public_key = await tpm.load_device(file.device, device_authorisation(root_key))
     erasure_key = await tpm.read_erasure_key(erasure_authorisation(root_key))
-    return OpenedKeys(Keys.of(root_key, erasure_key), public_key)
+    await tpm.drop_change_part(1 - file.change_slot)  # of a change that a power cut ended
+    return OpenedKeys(Keys.of(root_key, erasure_key), public_key, unlocked, file.unlock.way)
+
+
+async def unlock_keys(tpm: Tpm, folder: Path, secret: str, pin: str | None) -> Unlocked:
+    """Give the unlock part, from a paired computer's secret and, where it is the way, the PIN.
+
+    Refused("computer") before the TPM hears of it, Invalid("pin"), Tampered("key_file"), as Tpm.unseal_by_pin raises.
+    """
+    file = read_key_file(folder)
+    if file is None:
+        raise Tampered("key_file")
+    shared = unlock.open_shared(file.unlock, secret)
+    if file.unlock.way == "computer":
+        return Unlocked(shared, shared)
+    if pin is None:
+        raise Invalid("pin")
+    made = unlock.open_object(shared, file.unlock)
+    return Unlocked(await tpm.unseal_by_pin(made.blob, unlock.pin_authorisation(made.salt, pin)), shared)
+
+
+async def change_unlocking(
+    tpm: Tpm, folder: Path, policy: BootPolicy, old: Unlocked, new: Unlocked, how: Unlock
+) -> None:
+    """Split the root key, which stays, into new parts; key files of before are dead when this returns.
+
+    The old file and the old change part stay until the new file is written whole.
+    """
+    file = read_key_file(folder)
+    if file is None:
+        raise Tampered("key_file")
+    first, second = await _open_halves(tpm, file, policy)
+    change = combine(await tpm.read_change_part(file.change_slot), await tpm.make_change_part(1 - file.change_slot))
+    parts = [combine(first, change, old.part, new.part), second]
+    halves = await _seal_halves(tpm, parts, file.release_keys, file.secure_boot)
+    changed = replace(file, halves=halves, change_slot=1 - file.change_slot, unlock=how)
+    await _open_halves(tpm, changed, policy)
+    write_key_file(folder, changed)
+    await tpm.drop_change_part(file.change_slot)
 
 
 async def seal_for(
@@ -123,7 +194,7 @@ async def seal_for(
 
     The old file stays until the new one is written whole. What opening raises.
     """
-    file = _read_key_file(folder)
+    file = read_key_file(folder)
     if file is None:
         raise Tampered("key_file")
     parts = await _open_halves(tpm, file, policy)
@@ -132,7 +203,8 @@ async def seal_for(
     write_key_file(folder, replace(file, release_keys=release_keys, secure_boot=secure_boot, halves=halves))
 
 
-def _read_key_file(folder: Path) -> KeyFile | None:
+def read_key_file(folder: Path) -> KeyFile | None:
+    """Read the key file; None if there is none, Tampered("key_file")."""
     try:
         raw = read_capped(folder / KEY_FILE, MAX_KEY_FILE_BYTES, "key_file")
     except FileNotFoundError:

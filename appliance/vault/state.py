@@ -27,6 +27,13 @@ class BoxFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     claim_verifier: bytes | None = None
 
 
+class ComputerName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the practice calls a computer, and since when it is paired."""
+
+    label: str
+    since: int
+
+
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of it. `seen_at` is the latest time that vault has seen."""
 
@@ -34,3 +41,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     seen_at: int = 0
     accounts: Accounts = Accounts()
     shares: dict[str, Share] = {}
+    #: Somebody locked the box, and it stays locked over a start.
+    locked: bool = False
+    #: Names of paired computers; the spare code has none.
+    computers: dict[str, ComputerName] = {}

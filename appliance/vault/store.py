@@ -80,6 +80,20 @@ class Store:
 
         Tampered("state"), also if there is none; Tampered("state_rolled_back") for an older one.
         """
+        state, position, count = await cls._read(folder, keys, tpm)
+        clock.raise_to(state.seen_at)
+        store = cls(folder / STATE_FILE, keys, clock, tpm, state, Position(position.sequence, count))
+        await store._write_counted(state, "start")
+        return store
+
+    @classmethod
+    async def look(cls, folder: Path, keys: Keys, tpm: Tpm) -> State:
+        """Give the state without opening it: nothing is written or counted. Failures as `open`."""
+        state, _, _ = await cls._read(folder, keys, tpm)
+        return state
+
+    @staticmethod
+    async def _read(folder: Path, keys: Keys, tpm: Tpm) -> tuple[State, Position, int]:
         try:
             data = read_capped(folder / STATE_FILE, MAX_STATE_BYTES, "state")
         except FileNotFoundError as error:
@@ -88,10 +102,7 @@ class Store:
         count = await tpm.read_counter(keys.counter_authorisation)
         if position.count not in (count, count + 1):
             raise Tampered("state_rolled_back")
-        clock.raise_to(state.seen_at)
-        store = cls(folder / STATE_FILE, keys, clock, tpm, state, Position(position.sequence, count))
-        await store._write_counted(state, "start")
-        return store
+        return state, position, count
 
     async def change(self, change: Change) -> State:
         """Give the state after `change(state, now)`, synced; nothing is written if it gives the same object.

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.core.errors import Tampered
 from appliance.formats.boot_policy import PCR_SECURE_BOOT, BootPolicy
-from appliance.vault import tpm_nv, tpm_sealing
+from appliance.vault import tpm_nv, tpm_sealing, tpm_unlock
 from appliance.vault.tpm_connection import FIXED, Connection, public_area, translated
 
 DEVICE_ATTRIBUTES = f"{FIXED}|sensitivedataorigin|userwithauth|sign"
@@ -116,6 +116,43 @@ class Tpm:
         """Count one up, for good; give the new count. Failures as read_counter."""
         return await self._in_thread(lambda: tpm_nv.increment_counter(self._connection, authorisation))
 
+    async def seal_by_pin(self, secret: bytes, authorisation: bytes) -> Blob:
+        """Seal 32 bytes under an authorisation value of which the TPM counts wrong ones."""
+        attributes = tpm_unlock.PIN_ATTRIBUTES
+        return await self._in_thread(lambda: self._create("keyedhash", attributes, authorisation, secret))
+
+    async def unseal_by_pin(self, blob: Blob, authorisation: bytes) -> bytes:
+        """Give it. Refused("unlock_pin", tries_left), Unavailable("pin_lockout", wait_s), Tampered("tpm_object")."""
+        return await self._in_thread(lambda: self._unseal_by_pin(blob, authorisation))
+
+    async def guard_tries(self, authorisation: bytes) -> None:
+        """Have the TPM count wrong PINs by our numbers; all tries are there then."""
+        await self._in_thread(lambda: tpm_unlock.guard_tries(self._connection, authorisation))
+
+    async def forgive_tries(self, authorisation: bytes) -> None:
+        """Give all tries back: after a right PIN."""
+        await self._in_thread(lambda: tpm_unlock.forgive_tries(self._connection, authorisation))
+
+    async def read_tries(self) -> tuple[int, int]:
+        """Give the tries that are left, and the seconds until one comes back at the latest."""
+        return await self._in_thread(lambda: tpm_unlock.read_tries(self._connection))
+
+    async def make_change_part(self, slot: int) -> bytes:
+        """Make a new change part in a slot."""
+        return await self._in_thread(lambda: tpm_unlock.make_change_part(self._connection, slot))
+
+    async def read_change_part(self, slot: int) -> bytes:
+        """Give the part in a slot; Tampered("change_part")."""
+        return await self._in_thread(lambda: tpm_unlock.read_change_part(self._connection, slot))
+
+    async def drop_change_part(self, slot: int) -> None:
+        """Destroy the part in a slot, if there is one."""
+        await self._in_thread(lambda: tpm_unlock.drop_change_part(self._connection, slot))
+
+    async def forget(self) -> None:
+        """Forget every authorisation and unload everything: a fresh connection."""
+        await self._in_thread(self._forget)
+
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         def run() -> Answer:
             try:
@@ -158,6 +195,18 @@ class Tpm:
             raise Tampered(tpm_sealing.why_refused(self._connection, policy, key, pcr7)) from error
         finally:
             self._connection.esys.flush_context(handle)
+
+    def _unseal_by_pin(self, blob: Blob, authorisation: bytes) -> bytes:
+        handle = self._load(blob)
+        try:
+            return tpm_unlock.unseal_by_pin(self._connection, handle, authorisation)
+        finally:
+            self._connection.esys.flush_context(handle)
+
+    def _forget(self) -> None:
+        self._device = None
+        self._connection.close()
+        self._connection.open()
 
     def _load_device(self, blob: Blob, authorisation: bytes) -> bytes:
         self._device = self._load(blob)

@@ -2,12 +2,15 @@
 
 Before Provision there are no keys and no state: every use of them is Unavailable("unprovisioned"). A vault that could
 not open them is shut: every use is Unavailable("shut"), and `shut_because` is the reason.
+One that waits for somebody to open it is locked: every use is Unavailable("locked"), and `waits_for` says for what.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +23,18 @@ from appliance.vault.audit_log import AuditLog
 from appliance.vault.boot_files import check_secure_boot, read_boot_policy, read_holders
 from appliance.vault.clock import Clock
 from appliance.vault.files import write_synced
-from appliance.vault.keys import OpenedKeys, make_keys, open_keys, seal_for, write_key_file
+from appliance.vault.keys import (
+    NeedsUnlocking,
+    OpenedKeys,
+    Unlocked,
+    change_unlocking,
+    make_keys,
+    open_keys,
+    read_key_file,
+    seal_for,
+    unlock_keys,
+    write_key_file,
+)
 from appliance.vault.passwords import Passwords
 from appliance.vault.sessions import Sessions, StaffSession
 from appliance.vault.settings import VaultSettings
@@ -28,8 +42,11 @@ from appliance.vault.slow_down import SlowDown
 from appliance.vault.state import State
 from appliance.vault.store import Change, Store
 from appliance.vault.tpm import Tpm
+from appliance.vault.unlock import Unlock
 
 PROVISIONED_MARK = "provisioned"
+#: Tells a start not even to open the keys. Taking it away opens nothing: the state says it too.
+LOCKED_MARK = "locked"
 HOUSEKEEPING_INTERVAL_S = 60.0
 #: How old the latest time in the state may be on a quiet box.
 CLOCK_KEEPING_S = 3600
@@ -46,6 +63,10 @@ class Vault:
         self.storage_root = storage_root
         #: The code of what kept it from opening; "" where nothing did.
         self.shut_because = ""
+        #: What it waits for: "password", "pin" or "computer"; "" where it waits for nothing.
+        self.waits_for = ""
+        #: Set when somebody locked the box: the process ends then, and its memory with it.
+        self.ends = asyncio.Event()
         self.audit = audit
         self.sessions = Sessions()
         self.passwords = Passwords()
@@ -58,6 +79,8 @@ class Vault:
         self._opened: OpenedKeys | None = None
         self._store: Store | None = None
         self._settled_at = 0
+        self._opening_changed = asyncio.Event()
+        self._unlocking = asyncio.Lock()
 
     @property
     def is_made(self) -> bool:
@@ -103,35 +126,149 @@ class Vault:
         return session
 
     def _not_open(self) -> Unavailable:
-        return Unavailable("shut") if self.shut_because else Unavailable("unprovisioned")
+        if self.shut_because:
+            return Unavailable("shut")
+        return Unavailable("locked" if self.waits_for else "unprovisioned")
 
     async def open(self) -> None:
         """Open keys and state, if this box has been made; where they do not open, be shut."""
         try:
             await self._open()
+        except NeedsUnlocking as error:
+            self.waits_for = error.way
         except Tampered as error:
-            self._opened = self._store = None
-            self.shut_because = error.code
-            say(error.code, priority="alert")
+            self._be_shut(error)
 
     async def _open(self) -> None:
-        policy = read_boot_policy(self._settings.boot_policy)
-        self._opened = await open_keys(self.tpm, self.storage_root, self._folder, policy)
-        if self._opened is None:
+        if (self._folder / LOCKED_MARK).exists():
+            file = read_key_file(self._folder)
+            if file is not None and file.unlock.way == "itself":  # not even opened: nothing of it comes into memory
+                self.waits_for = "password"
+                return
+        opened = await self._open_keys(None)
+        if opened is None:
             if (self._folder / PROVISIONED_MARK).exists():
                 raise Tampered("key_file")
             return
-        self._store = await Store.open(self._folder, self._opened.keys, self.clock, self.tpm)
+        if (await Store.look(self._folder, opened.keys, self.tpm)).locked:  # somebody took the mark away
+            await self._forget()
+            self.waits_for = "password"
+            return
+        await self._begin_with(opened)
+
+    async def _open_keys(self, unlocked: Unlocked | None) -> OpenedKeys | None:
+        policy = read_boot_policy(self._settings.boot_policy)
+        return await open_keys(self.tpm, self.storage_root, self._folder, policy, unlocked)
+
+    async def _begin_with(self, opened: OpenedKeys) -> None:
+        self._store = await Store.open(self._folder, opened.keys, self.clock, self.tpm)
+        self._opened = opened
         await self.keep_house(starting=True)
         if self.state.box.provisioned:
             self.mark_provisioned()
+
+    def _be_shut(self, error: Tampered) -> None:
+        self._opened = self._store = None
+        self.shut_because = error.code
+        say(error.code, priority="alert")
+        self._note_opening("")
+
+    def _note_opening(self, waits_for: str) -> None:
+        self.waits_for = waits_for
+        self._opening_changed.set()
+        self._opening_changed = asyncio.Event()
+
+    async def wait_for_change(self, timeout_s: float) -> None:
+        """Wait until vault opens, is locked or shut, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._opening_changed.wait()
+
+    async def _forget(self) -> None:
+        self._opened = self._store = None
+        self.sessions, self.devices_used_at = Sessions(), {}
+        await self.tpm.forget()
+
+    async def lock(self) -> None:
+        """Forget the keys, whatever the disk says to it; under "itself" the lock outlives a start."""
+        way = self.keys.way
+        try:
+            if way == "itself":
+                await self.change(lambda state, _: replace(state, locked=True))
+                write_synced(self._folder / LOCKED_MARK, b"")
+        finally:
+            self._opened = self._store = None
+            self._note_opening("password" if way == "itself" else way)
+            self.ends.set()
+            await self._forget()
+
+    async def unlock_by_password(self, prove: Callable[[State], Awaitable[str]]) -> None:
+        """Open a box that somebody locked; `prove` raises, or gives the member whose password it was."""
+        async with self._unlocking:
+            self._check_waits_for("password")
+            async with self._trying():
+                opened = await self._open_keys(None)
+                if opened is None:
+                    raise Tampered("key_file")
+                member = await prove(await Store.look(self._folder, opened.keys, self.tpm))
+                await self._unlock(opened, member)
+
+    async def unlock_by_computer(self, secret: str, pin: str | None) -> None:
+        """Open a box that waits for a paired computer, and the PIN if it is the way (keys.unlock_keys)."""
+        async with self._unlocking:
+            self._check_waits_for("pin", "computer")
+            async with self._trying():
+                opened = await self._open_keys(await unlock_keys(self.tpm, self._folder, secret, pin))
+                if opened is None:
+                    raise Tampered("key_file")
+                if opened.way == "pin":
+                    await self.tpm.forgive_tries(opened.keys.lockout_authorisation)
+                await self._unlock(opened, None)
+
+    @contextlib.asynccontextmanager
+    async def _trying(self) -> AsyncIterator[None]:
+        """Forget what a failed try has opened."""
+        try:
+            yield
+        except Tampered as error:
+            await self._forget()
+            self._be_shut(error)
+            raise Unavailable("shut") from error
+        except BaseException:
+            await self._forget()
+            raise
+
+    def _check_waits_for(self, *ways: str) -> None:
+        if self.waits_for not in ways:
+            raise Refused("unlocked")
+
+    async def _unlock(self, opened: OpenedKeys, member: str | None) -> None:
+        await self.audit.append("box_unlocked", actor=member)
+        await self._begin_with(opened)
+        await self.change(lambda state, _: replace(state, locked=False) if state.locked else state)
+        (self._folder / LOCKED_MARK).unlink(missing_ok=True)
+        self._note_opening("")
+
+    async def change_unlocking(self, new: Unlocked, how: Unlock) -> None:
+        """Change how the box is opened; the root key stays (keys.change_unlocking)."""
+        opened = self.keys
+        policy = read_boot_policy(self._settings.boot_policy)
+        await change_unlocking(self.tpm, self._folder, policy, opened.unlocked, new, how)
+        self._opened = dataclasses.replace(opened, unlocked=new, way=how.way)
+
+    def unlocking(self) -> Unlock:
+        """Give how the box is opened, from the key file."""
+        file = read_key_file(self._folder)
+        if file is None:
+            raise self._not_open()
+        return file.unlock
 
     async def begin(self, state: State) -> None:
         """Begin the box with fresh keys: first the state, then the key file, then the TPM is ours.
 
         Refused("secure_boot") without it; what make_keys raises.
         """
-        if self.shut_because:
+        if self.shut_because or self.waits_for:
             raise self._not_open()
         check_secure_boot(self._settings.firmware_variables)
         policy, holders = read_boot_policy(self._settings.boot_policy), read_holders(self._settings.release_keys)
@@ -140,6 +277,7 @@ class Vault:
         write_key_file(self._folder, made.file)
         await self.tpm.own(made.opened.keys.owner_authorisation)
         self._opened, self._store = made.opened, store
+        self._note_opening("")
 
     async def seal_for(self, coming: list[bytes]) -> None:
         """Seal the root key for PCR 7 as it is and as it may become, and for the holders of this release."""
