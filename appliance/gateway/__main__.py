@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from appliance.contracts.gateway import GATEWAY
+from appliance.contracts.opening import ask_opening, until_not_open, until_open
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.vault import VAULT, Box, Describe
 from appliance.core.confine import confine_passed_sockets
@@ -32,6 +33,9 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     settings = read_settings(GatewaySettings, "gateway")
     files = read_page_files()
     vault = WatchedPeer(Peer.of(VAULT, "vault"))
+    if (await ask_opening(vault, patience_s=settings.peer_patience_s)).state == "locked":
+        report_ready()  # systemd waits for nobody's PIN; without vault, gateway does not know which host it is
+        await until_open(vault)
     box: Box = await ask_patiently(vault, Describe(), patience_s=settings.peer_patience_s)
     certificate = PageCertificate(
         box.page_host, Path(settings.state), Path(settings.certificate_request), Path(settings.certificate)
@@ -60,10 +64,20 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
                 group.create_task(certificate.watch())
                 group.create_task(fails_with(connections.bug))
                 group.create_task(vault.watch(settings.peer_patience_s))
+                group.create_task(keep_locked_with(vault, routes))
                 gc.freeze()  # what is there now stays: a collection looks at patients' requests only
                 report_ready()
         finally:
             await connections.close()
+
+
+async def keep_locked_with(vault: WatchedPeer, routes: Routes) -> None:
+    """Give no share while vault's keys are not open, and break off what is being given."""
+    while True:
+        await until_not_open(vault)
+        routes.lock()
+        await until_open(vault)
+        routes.unlock()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ _delivered = Counter(
 _leaked = Counter("leaked_links_total", "Links whose secret reached gateway as part of the path.", ["seen"])
 
 Proof = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}$")]
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Question = TypeVar("Question", bound=msgspec.Struct)
 
 
@@ -97,13 +98,40 @@ class Routes:
         self._vault = vault
         self._vault_timeout_s = vault_timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self._table: Mapping[tuple[str, str], Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] = {
+        self._is_locked = False
+        self._giving: set[asyncio.Task[object]] = set()
+        self._table: Mapping[tuple[str, str], Answer] = {
             **{("GET", path): self._answer_file for path in files},
             ("POST", "/api/state"): self._answer_state,
             ("POST", "/api/open"): self._answer_open,
-            ("GET", "/share/manifest"): self._answer_manifest,
-            ("GET", "/share/document"): self._answer_document,
+            ("GET", "/share/manifest"): self._unless_locked(self._answer_manifest),
+            ("GET", "/share/document"): self._unless_locked(self._answer_document),
         }
+
+    def lock(self) -> None:
+        """Give nothing of any share from now on, and break off what is being given."""
+        self._is_locked = True
+        for task in self._giving:
+            task.cancel()
+
+    def unlock(self) -> None:
+        """Give again."""
+        self._is_locked = False
+
+    def _unless_locked(self, give: Answer) -> Answer:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if self._is_locked:
+                return away()
+            task = asyncio.current_task()
+            if task is None:
+                raise RuntimeError("answered outside a task")
+            self._giving.add(task)
+            try:
+                return await give(request)
+            finally:
+                self._giving.discard(task)
+
+        return answer
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; raises only for a bug or a connection that is gone."""
@@ -210,7 +238,7 @@ class Routes:
         except (NotFound, Invalid):
             answer = unknown()
         except PraxisError:  # vault cannot answer now, or refuses gateway: the patient can only try later
-            answer = web.Response(status=503, body=AWAY, content_type=JSON, headers=headers.EVERY_ANSWER)
+            answer = away()
         await asyncio.sleep(pause_s(asked_at, clock()))
         return answer
 
@@ -218,6 +246,11 @@ class Routes:
 def unknown() -> web.Response:
     """Give the constant answer to what is absent, revoked, malformed or foreign."""
     return web.Response(status=404, body=UNKNOWN, content_type=JSON, headers=headers.EVERY_ANSWER)
+
+
+def away() -> web.Response:
+    """Give the constant answer of a box that gives nothing now."""
+    return web.Response(status=503, body=AWAY, content_type=JSON, headers=headers.EVERY_ANSWER)
 
 
 def file_answer(request: web.BaseRequest, file: PageFile) -> web.Response:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Mapping
 
+from appliance.contracts.opening import until_not_open
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.vault import Describe, DescribeOpening
 from appliance.core.accept import accept_connections
@@ -20,6 +21,7 @@ from appliance.practice.connections import Connections, silence_libraries
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
 from appliance.practice.lan_certificate import keep_certificate
+from appliance.practice.locked_page import show_locked_page
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
 from appliance.practice.pending_links import PendingLinks
@@ -28,6 +30,8 @@ from appliance.practice.settings import PracticeSettings
 from appliance.practice.shut_page import show_shut_page
 
 HANDSHAKES = 64
+#: How long the answers at hand take to leave when the box is locked. The process ends then, with all that was read.
+ANSWERS_LEAVE_S = 0.3
 
 
 async def main(sockets: Mapping[str, socket.socket]) -> None:
@@ -40,6 +44,10 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         report_ready()
         await show_shut_page(sockets["lan"], settings, peers.vault, opening.why)
         return  # systemd starts it again
+    if opening.state == "locked":
+        report_ready()
+        await show_locked_page(sockets["lan"], settings, peers.vault, opening.why)
+        return
     box = await ask_patiently(peers.vault, Describe(), patience_s=settings.peer_patience_s)
     certificate = keep_certificate(settings.state, box.lan_host, datetime.datetime.now(datetime.UTC))
     pages, links = Pages(box), PendingLinks()
@@ -50,14 +58,21 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         make_application(desk), max_connections=settings.max_connections, idle_timeout_s=settings.idle_timeout_s
     )
     async with connections, asyncio.TaskGroup() as group:
-        group.create_task(
+        accepting = group.create_task(
             accept_connections(sockets["lan"], connections.make_protocol, lambda: context, max_connections=HANDSHAKES)
         )
-        group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)]))
-        group.create_task(fails_with(guard.bug))
-        group.create_task(peers.watch(settings.peer_patience_s))
-        group.create_task(give_back_spare_memory())
+        work = [
+            accepting,
+            group.create_task(serve(sockets["local"], [(PROCESS, PROCESS_ANSWERS)])),
+            group.create_task(fails_with(guard.bug)),
+            group.create_task(peers.watch(settings.peer_patience_s)),
+            group.create_task(give_back_spare_memory()),
+        ]
         report_ready()
+        await until_not_open(peers.vault)
+        await asyncio.sleep(ANSWERS_LEAVE_S)
+        for task in work:
+            task.cancel()
 
 
 if __name__ == "__main__":

@@ -29,9 +29,12 @@ VALID_DAYS = (1, 3, 7, 14, 30, 90)
 BLANKS = frozenset({"Cc", "Zs", "Zl", "Zp"})
 JOINERS = "\u200c\u200d"
 
+Form = Mapping[str, str]
+
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 #: Windows keeps these for devices, with any ending (Microsoft, "Naming Files, Paths, and Namespaces").
 _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*([.:]|\Z)", re.IGNORECASE)
+_PIN = re.compile(r"[0-9]{6,8}\Z")
 _TELEPHONE = re.compile(r"[0-9+()/ .\-]{3,40}\Z")
 _ISO_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z")
 _DAY_FIRST = re.compile(r"(\d{1,2})[./\- ]+(\d{1,2})[./\- ]+(\d{4})\Z")
@@ -66,6 +69,24 @@ def name(form: Mapping[str, str], field: str) -> str:
     if len(text) > MAX_NAME_CHARACTERS:
         raise Invalid("field_long", field=field, limit=MAX_NAME_CHARACTERS)
     return text
+
+
+def unlock_pin(form: Mapping[str, str]) -> str:
+    """Give a PIN of 6 to 8 digits, however it is grouped."""
+    digits = "".join(form.get("pin", "").split())
+    if not _PIN.match(digits):
+        raise Invalid("pin_form", field="pin")
+    return digits
+
+
+def new_unlock_pin(form: Mapping[str, str]) -> str:
+    """Give a PIN that was typed twice and is not one of those that everybody tries first."""
+    digits = unlock_pin(form)
+    if len(set(digits)) < 3 or digits in "01234567890" or digits in "09876543210":
+        raise Invalid("pin_easy", field="pin")
+    if "".join(form.get("pin_again", "").split()) != digits:
+        raise Invalid("pin_repeat", field="pin_again")
+    return digits
 
 
 def telephone(form: Mapping[str, str]) -> str:

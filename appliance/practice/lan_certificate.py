@@ -71,6 +71,13 @@ def stored_certificate(folder: Path) -> LanCertificate | None:
     return _described(authority, chain, key)
 
 
+def host_of(certificate: LanCertificate) -> str:
+    """Give the one host that a certificate is for."""
+    leaf = x509.load_pem_x509_certificates(certificate.chain.read_bytes())[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)[0]
+
+
 def _described(authority: Path, chain: Path, key: Path) -> LanCertificate:
     made = x509.load_pem_x509_certificate(authority.read_bytes())
     return LanCertificate(

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "templates"
 REFRESH_S = 5
 #: How much later than vault's lock a page leaves the screen.
 LOCK_MARGIN_S = 5
-AWAY = frozenset({"peer_away", "peer_timeout", "peer_lost", "stream_broken", "unprovisioned"})
+AWAY = frozenset({"peer_away", "peer_timeout", "peer_lost", "stream_broken", "unprovisioned", "locked"})
 
 _STATUS_BY_CODE = {
     # What a reader can bring about or end is no failure of the box: never 5xx.
@@ -31,7 +31,9 @@ _STATUS_BY_CODE = {
     "patient_changed": 409,
     "shares_full": 409,
     "uploads_busy": 429,
+    "computers_full": 409,
     "slow_down": 429,
+    "pin_lockout": 429,
     "share_limit": 429,
     "read_limit": 429,
     "search_limit": 429,
@@ -55,6 +57,7 @@ _PLACES = (
     ("/devices", "/devices", "devices", "practice"),
     ("/password", "/password", "password", "practice"),
     ("/status", "/status", "status", "practice"),
+    ("/unlocking", "/unlocking", "unlocking", "practice"),
 )
 _START = ("/", "/", "start", "")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -20,7 +20,7 @@ from appliance.core.errors import Unavailable
 from appliance.core.varlink import Peer, WatchedPeer
 from appliance.practice.connections import Connections
 from appliance.practice.guard import add_headers
-from appliance.practice.lan_certificate import stored_certificate
+from appliance.practice.lan_certificate import LanCertificate, stored_certificate
 from appliance.practice.language import LANGUAGES
 from appliance.practice.settings import PracticeSettings
 from appliance.practice.texts import Texts, read_texts
@@ -42,16 +42,27 @@ async def show_shut_page(
     certificate = stored_certificate(settings.state)
     if certificate is None:
         raise Unavailable("shut")
+    await serve_until(listener, settings, certificate, shut_application(why), _while_shut(vault, why))
+
+
+async def serve_until(
+    listener: socket.socket,
+    settings: PracticeSettings,
+    certificate: LanCertificate,
+    application: web.Application,
+    end: Awaitable[object],
+) -> None:
+    """Serve an application under the stored certificate until `end`."""
     context = certificate.context()
     connections = Connections(
-        shut_application(why), max_connections=settings.max_connections, idle_timeout_s=settings.idle_timeout_s
+        application, max_connections=settings.max_connections, idle_timeout_s=settings.idle_timeout_s
     )
     async with connections:
         accepting = asyncio.create_task(
             accept_connections(listener, connections.make_protocol, lambda: context, max_connections=HANDSHAKES)
         )
         try:
-            await _while_shut(vault, why)
+            await end
         finally:
             accepting.cancel()
             await asyncio.gather(accepting, return_exceptions=True)

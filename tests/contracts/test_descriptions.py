@@ -28,8 +28,8 @@ def test_every_verb_says_who_may_call_it(name):
         assert verb.callers <= {"vault", "records", "audit", "practice", "gateway", "tunnel", "enrol", "root"}, verb
 
 
-def test_gateway_may_ask_vault_for_three_things_and_records_for_none():
-    """A captured gateway asks: who is this box, what state has my link, open my link. It has no list, no query."""
+def test_gateway_may_ask_vault_for_four_things_and_records_for_none():
+    """A captured gateway asks: who is this box, is it open, what state has my link, open my link. It has no list."""
     asked = {
         f"{name}.{verb.__name__}"
         for name in NAMES
@@ -37,7 +37,7 @@ def test_gateway_may_ask_vault_for_three_things_and_records_for_none():
         for verb in interface.verbs.values()
         if "gateway" in verb.callers
     }
-    assert asked == {"vault.Describe", "vault.ShowShare", "vault.OpenShare"}
+    assert asked == {"vault.Describe", "vault.WatchOpening", "vault.ShowShare", "vault.OpenShare"}
 
 
 def test_tunnel_may_ask_for_a_proof_and_hand_over_connections():
