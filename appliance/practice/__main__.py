@@ -70,6 +70,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         ]
         report_ready()
         await until_not_open(peers.vault)
+        guard.is_locked = True
         await asyncio.sleep(ANSWERS_LEAVE_S)
         for task in work:
             task.cancel()

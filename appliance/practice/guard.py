@@ -17,7 +17,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from appliance.contracts.vault import Box, CheckSession
-from appliance.core.errors import Invalid, NotFound, PraxisError, Refused
+from appliance.core.errors import Invalid, NotFound, PraxisError, Refused, Unavailable
 from appliance.core.journal import say
 from appliance.core.metrics import Counter
 from appliance.practice import headers
@@ -68,13 +68,15 @@ def is_own_page(request: web.BaseRequest) -> bool:
 
 
 class Guard:
-    """Wraps every page; `bug` fails when answering met a failure nobody foresaw, or a vault that is shut."""
+    """Wraps every page; `bug` fails when answering met a failure nobody foresaw."""
 
     def __init__(self, host: Host, peers: Peers, pages: Pages, links: PendingLinks) -> None:
         self._host = host
         self._peers = peers
         self._pages = pages
         self._links = links
+        #: The box was locked: from now on every page says so, until this process ends in a moment.
+        self.is_locked = False
         self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def everyone(self, page: Page) -> Answer:
@@ -136,6 +138,8 @@ class Guard:
             if request.method == "POST" and not is_own_page(request):
                 _refusals.add("origin")
                 return self._failed(self.visit(request), Refused("origin"))
+            if self.is_locked and not request.path.startswith("/static/"):
+                return self._failed(self.visit(request), Unavailable("locked"))
             return await handler(request)
         except web.HTTPException as error:  # no such page, or not by this method
             if error.status == 405:
@@ -170,8 +174,6 @@ class Guard:
             _refusals.add("csrf")
         if error.family == "Tampered":
             say("tampered", priority="alert")
-        if error.code == "shut" and not self.bug.done():  # a new start of this process shows why (shut_page.py)
-            self.bug.set_exception(error)
         _pages.add("failed")
         return self._pages.fail(visit, error)
 

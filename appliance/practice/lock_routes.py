@@ -58,6 +58,7 @@ class LockRoutes:
     async def lock(self, visit: Visit) -> web.StreamResponse:
         """Lock now. This process ends a moment later, and the browser finds the page of the locked box."""
         await self._vault.ask(Lock(session=visit.token))
+        self._desk.guard.is_locked = True
         answer = see_other("/")
         clear_session(answer)
         return answer

@@ -13,7 +13,18 @@ from appliance.practice.guard import FOREIGN_HOST
 from appliance.practice.routes import make_application
 from tests.practice.bench import PASSWORD, TOKEN
 
-PAGES = ("/patients", "/patients/new", "/shares", "/history", "/staff", "/devices", "/password", "/status")
+PAGES = (
+    "/patients",
+    "/patients/new",
+    "/shares",
+    "/history",
+    "/staff",
+    "/devices",
+    "/password",
+    "/status",
+    "/lock",
+    "/unlocking",
+)
 
 
 async def test_post_without_csrf_token_is_refused(bench):
@@ -29,7 +40,8 @@ async def test_post_without_csrf_token_is_refused(bench):
     ]
     posts += [f"/documents/{patient}/delete", f"/shares/{patient}/link-printed", f"/shares/{patient}/pin-printed"]
     posts += [f"/shares/{patient}/revoke", "/staff/invite", f"/staff/{patient}/remove", "/devices/new"]
-    posts += [f"/devices/{patient}/revoke", "/password", "/logout"]
+    posts += [f"/devices/{patient}/revoke", "/password", "/logout", "/lock"]
+    posts += ["/unlocking", "/unlocking/pair", f"/unlocking/{patient}/remove"]
     for path in posts:
         for token in ("", "x" * len(good), good[:-1], good + "x"):
             browser.csrf = token
@@ -362,7 +374,7 @@ async def test_nasty_input_is_never_a_bug(bench):
     own = browser.csrf
     routes = {(route.method, route.resource.canonical) for route in make_application(bench.desk).router.routes()}
     for method, path in sorted(routes):
-        if path == "/logout":
+        if path in {"/logout", "/lock"}:
             continue
         for at, nasty in enumerate(NASTY):
             quoted = quote(nasty.encode("utf-8", "surrogatepass"), safe="")

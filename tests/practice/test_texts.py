@@ -144,7 +144,7 @@ async def test_every_page_exists_in_both_languages(bench):
     paths = ["/patients", "/patients?text=zzz", "/patients?birth_date=x", "/patients/new", f"/patients/{patient}"]
     paths += [f"/patients/{patient}/edit", f"/patients/{patient}/delete", f"/documents/{document}/delete", "/shares"]
     paths += [f"/shares/{share}/link", f"/shares/{share}/revoke", "/history", "/staff", "/devices", "/password"]
-    paths += ["/status", "/nothing"]
+    paths += ["/status", "/lock", "/unlocking", "/nothing"]
     own = {f"/{path.stem}" for path in PRACTICE.glob("templates/*.html")}
     for language, words in (("de", DE), ("en", EN)):
         other = EN if language == "de" else DE

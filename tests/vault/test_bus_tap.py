@@ -6,22 +6,29 @@ import pytest
 import tpm2_pytss as tss
 
 from appliance.contracts.vault import (
+    ChooseUnlocking,
+    LogIn,
     OpenDatabase,
     OpenShare,
     ProveDevice,
     RaiseFloor,
     SealForSecureBoot,
+    UnlockByComputer,
     UnwrapDocumentKey,
     WrapDocumentKey,
 )
-from appliance.vault import hierarchy, keys, tpm_connection
+from appliance.core.errors import Refused
+from appliance.vault import hierarchy, keys, tpm_connection, tpm_unlock
+from appliance.vault.unlock import open_object, pin_authorisation
 from tests.simulators.bus_tap import START_AUTH_SESSION, tapped
-from tests.vault.bench import DOCUMENT
+from tests.vault.bench import DOCUMENT, PASSWORD
+
+UNLOCK_PIN = "314159"
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What vault draws at random while it makes keys: the halves and the erasure key."""
+    """What vault draws at random while it makes keys: the erasure key, the halves, the change part."""
     values, draw = [], keys.secrets.token_bytes
 
     class Drawing:
@@ -30,8 +37,13 @@ def drawn(monkeypatch):
             values.append(draw(count))
             return values[-1]
 
-    monkeypatch.setattr(keys, "secrets", Drawing)
+    for module in (keys, tpm_unlock):
+        monkeypatch.setattr(module, "secrets", Drawing)
     return values
+
+
+async def log_in(vault):
+    return (await vault.ask(LogIn(name="Ada", password=PASSWORD))).session
 
 
 async def a_day(bench, drawn, folder):
@@ -50,15 +62,28 @@ async def a_day(bench, drawn, folder):
             await vault.ask(RaiseFloor())
             database = (await vault.ask(OpenDatabase())).key
             opened = vault.vault.keys.keys
-    erasure_key, *halves = drawn
-    root_key = hierarchy.combine(*halves)
+            choosing = ChooseUnlocking(
+                session=await log_in(vault), password=PASSWORD, way="pin", label="Desk", pin=UNLOCK_PIN
+            )
+            computer = (await vault.ask(choosing)).secret
+        async with bench.start(tcti=tcti) as vault:
+            with pytest.raises(Refused, match="unlock_pin"):
+                await vault.ask(UnlockByComputer(secret=computer, pin=UNLOCK_PIN[::-1]))
+            await vault.ask(UnlockByComputer(secret=computer, pin=UNLOCK_PIN))
+            unlocked, how = vault.vault.keys.unlocked, vault.vault.unlocking()
+    erasure_key, *parts = drawn[:4]
+    root_key = hierarchy.combine(*parts)
     secrets = {
-        "half one": halves[0],
-        "half two": halves[1],
+        "half one": parts[0],
+        "half two": parts[1],
+        "change part": parts[2],
         "root key": root_key,
         "erasure key": erasure_key,
         "database key": database,
         "document key": b"d" * 32,
+        "unlock part": unlocked.part,
+        "unlock PIN": UNLOCK_PIN.encode(),
+        "unlock authorisation": pin_authorisation(open_object(unlocked.shared, how).salt, UNLOCK_PIN),
         "r": share.r,
         "PIN": share.pin.encode(),
         "proof": share.proof,
@@ -100,3 +125,4 @@ async def test_without_encrypting_sessions_the_probe_would_see_them(bench, drawn
     tap, secrets = await a_day(bench, drawn, tmp_path)
     seen = {name for name, secret in secrets.items() if tap.holds(secret)}
     assert {"half one", "half two", "erasure key", "device authorisation", "owner_authorisation"} <= seen
+    assert {"change part", "unlock part", "lockout_authorisation"} <= seen
