@@ -74,6 +74,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         await asyncio.sleep(ANSWERS_LEAVE_S)
         for task in work:
             task.cancel()
+        connections.abort()
 
 
 if __name__ == "__main__":

@@ -72,6 +72,12 @@ class Connections:
         await self._server.shutdown(CLOSE_TIMEOUT_S)
         await self._runner.cleanup()
 
+    def abort(self) -> None:
+        """Break every connection off, whatever is being sent on it."""
+        for protocol in self._server.connections:
+            if protocol.transport is not None:
+                protocol.transport.abort()
+
     def make_protocol(self) -> asyncio.BaseProtocol:
         """Give the protocol for a connection that was just accepted."""
         count = len(self._server.connections)

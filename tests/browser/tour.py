@@ -19,7 +19,7 @@ from tests.browser.tour_staff import Show, ShowSheet, StaffTour
 from tests.simulators.demo_box import DemoBox
 
 #: What the tour provokes on purpose: refused forms, pages that are not there, links that open nothing.
-EXPECTED = ["/claim", "/login", "/patients", "/shares", "/invitation", "/nowhere", "/password", "/staff", "/devices"]
+EXPECTED = ["/claim", "/login", "/patients", "/shares", "/invitation", "/nowhere", "/password", "/staff", "/devices", "/unlocking"]
 
 
 @dataclass
@@ -57,6 +57,7 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
         seen.messages = await patient_tour.revoked(revoked)
         if language == "de-DE":
             await _switched(box, chromium, pages, patient, link, show)
+        await staff.locked()
     return seen
 
 

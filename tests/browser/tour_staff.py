@@ -162,7 +162,51 @@ class StaffTour:
         await pages.fill(old_password="falsch falsch falsch", password=PASSWORD, password_again=PASSWORD)
         await pages.send("/password")
         await self._refused("staff-password-refused")
+        await self._unlocking()
         await self._at("/status", "staff-status")
+
+    async def _unlocking(self) -> None:
+        """How the box opens, and the lock; the box opens by itself again in the end."""
+        pages, page = self._pages, self._pages.page
+        await self._at("/unlocking", "staff-unlocking")
+        await self._choose("pin", pin="111111", pin_again="111111", label="Empfang")
+        await self._refused("staff-unlocking-refused")
+        await self._choose("computer", label="Empfang")
+        await expect(page.locator("#spare-code")).to_be_visible()
+        await self._show(page, "staff-spare-code")
+        await self._at("/unlocking", "staff-computers")
+        await page.locator("main a[href$='/remove']").first.click()
+        await page.wait_for_url("**/remove")
+        await self._show(page, "staff-remove-computer")
+        await pages.open("/unlocking")
+        await self._choose("itself")
+        await page.wait_for_url("**done=unlocking_chosen")
+        await self._at("/lock", "staff-lock")
+
+    async def _choose(self, way: str, **fill: str) -> None:
+        pages, page = self._pages, self._pages.page
+        await page.locator(f"input[value='{way}']").check()
+        await pages.fill(**fill)
+        await page.locator("form[action='/unlocking'] #field-password").fill(PASSWORD)
+        await pages.send("/unlocking")
+
+    async def locked(self) -> None:
+        """The box is locked, and opened again at a paired computer with its PIN."""
+        pages, page = self._pages, self._pages.page
+        pages.watch.expected += ["status 503", "status of 503", "status 403", "status of 403", "net::ERR_"]
+        await pages.open("/unlocking")
+        await self._choose("pin", pin="314159", pin_again="314159", label="Empfang")
+        await expect(page.locator("#spare-code")).to_be_visible()
+        await pages.open("/lock")
+        await pages.send("/lock")
+        await page.wait_for_url("**/unlock", timeout=60_000)
+        await self._show(page, "staff-unlock")
+        await pages.fill(pin="271828")
+        await page.locator("main form button").click()
+        await self._refused("staff-unlock-refused")
+        await page.context.clear_cookies(name="__Secure-computer")
+        await page.goto(page.url)
+        await self._show(page, "staff-unlock-unpaired")
 
     async def lists(self, patient: str) -> None:
         """Shares, history, and the questions before something is gone for good."""
