@@ -3,7 +3,8 @@
 The attacker holds vault's whole disk and the link with all that follows from it, and, to be harder on us than a thief
 can be, every key that follows from the root key: all but the erasure key, whose only copy is in the TPM. For all 10^6
 PINs of six digits every digest that a verifier could be is looked for in every byte at hand. With the erasure key the
-same search finds the PIN at once, so it would have found one.
+same search finds the PIN at once, so it would have found one. The box's own PIN likewise, for whoever has the files and
+a paired computer too: what the PIN authorises is compared in the TPM, and there alone.
 """
 
 import hashlib
@@ -13,10 +14,12 @@ import struct
 import pytest_asyncio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from appliance.contracts.vault import ConfirmPin
+from appliance.contracts.vault import ChooseUnlocking, ConfirmPin
+from appliance.vault import unlock
 from tests.simulators.audit_log import audit_simulator
+from tests.simulators.release import booted
 from tests.simulators.software_tpm import software_tpm
-from tests.vault.bench import Bench
+from tests.vault.bench import PASSWORD, Bench
 
 PINS = 10**6
 DIGEST_BYTES = 32
@@ -26,14 +29,17 @@ HEADER_BYTES, NONCE_BYTES, TAG_BYTES = 24, 12, 16
 @pytest_asyncio.fixture
 async def stolen(tmp_path):
     """Give a vault whose share waits for its PIN, the share, and every file on the disk."""
-    folder = tmp_path / "vault"
-    folder.mkdir()
     with software_tpm(tmp_path / "tpm") as tcti:
-        async with audit_simulator(tmp_path) as audit, Bench(folder, tcti, audit).open() as vault:
+        async with audit_simulator(tmp_path) as audit, new_bench(tmp_path, tcti, audit).open() as vault:
             session = await vault.claimed()
             share = await vault.make_share(session)
             await vault.ask(ConfirmPin(session=session, share=share.share))
-            yield vault, share, [file.read_bytes() for file in sorted(folder.iterdir())]
+            yield vault, share, [file.read_bytes() for file in sorted((tmp_path / "vault").iterdir())]
+
+
+def new_bench(folder, tcti, audit):
+    (folder / "vault").mkdir()
+    return Bench(folder / "vault", tcti, audit, booted(folder / "boot", tcti))
 
 
 def outer_plaintexts(state, key):
@@ -75,3 +81,32 @@ async def test_with_everything_but_the_tpm_a_million_pins_have_nothing_to_check_
     assert pins_that_fit(disk + outer, [by_vault, keyed(share.proof, share.share), unkeyed(share.share)]) == []
     _, with_the_tpm = vault.state_on_disk()
     assert pins_that_fit([with_the_tpm], [by_vault]) == [share.pin]
+
+
+def authorisation(salt):
+    """Give what authorises the object under the box's PIN, as docs/formats/key-hierarchy.md says (RFC 5869)."""
+
+    def make(pin):
+        drawn = hmac.digest(bytes(DIGEST_BYTES), salt + pin, "sha256")
+        return hmac.digest(drawn, b"praxissafe key 1 unlock pin\x01", "sha256")
+
+    return make
+
+
+async def test_with_everything_but_the_tpm_the_box_s_own_pin_has_nothing_to_check_against(tmp_path):
+    pin = "271828"
+    with software_tpm(tmp_path / "tpm") as tcti:
+        async with audit_simulator(tmp_path) as audit, new_bench(tmp_path, tcti, audit).open() as vault:
+            session = await vault.claimed()
+            call = ChooseUnlocking(session=session, password=PASSWORD, way="pin", label="Desk", pin=pin)
+            computer = (await vault.ask(call)).secret
+            how = vault.vault.unlocking()
+    disk = [file.read_bytes() for file in sorted((tmp_path / "vault").iterdir())]
+    shared = unlock.open_shared(how, computer)
+    made = unlock.open_object(shared, how)
+    held = [*disk, shared, made.blob.public, made.blob.private, made.salt]
+    by_vault = authorisation(made.salt)
+    assert by_vault(pin.encode()) == unlock.pin_authorisation(made.salt, pin)
+    salted = [lambda digits: hashlib.sha256(made.salt + digits).digest()]
+    assert pins_that_fit(held, [by_vault, *salted]) == []
+    assert pins_that_fit([*held, by_vault(pin.encode())], [by_vault]) == [pin]

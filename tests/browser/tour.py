@@ -19,7 +19,18 @@ from tests.browser.tour_staff import Show, ShowSheet, StaffTour
 from tests.simulators.demo_box import DemoBox
 
 #: What the tour provokes on purpose: refused forms, pages that are not there, links that open nothing.
-EXPECTED = ["/claim", "/login", "/patients", "/shares", "/invitation", "/nowhere", "/password", "/staff", "/devices", "/unlocking"]
+EXPECTED = [
+    "/claim",
+    "/login",
+    "/patients",
+    "/shares",
+    "/invitation",
+    "/nowhere",
+    "/password",
+    "/staff",
+    "/devices",
+    "/unlocking",
+]
 
 
 @dataclass
