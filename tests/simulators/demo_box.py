@@ -48,19 +48,18 @@ class DemoBox:
 
 
 @contextmanager
-def held_ports(chosen: int = 0) -> Iterator[int]:
-    """Hold the demo's three ports, `chosen` or free ones, and give the first: nobody else who asks here gets them.
+def held_ports() -> Iterator[int]:
+    """Hold the demo's three ports and give the first: nobody else who asks here gets them meanwhile.
 
     A port that is free is taken by the box only seconds later, so two that looked at the same moment would share it.
     What holds them is an abstract name (unix(7)), which ends with its holder. Below the ports of outgoing connections.
     """
-    for base in [chosen] if chosen else range(20000 + os.getpid() % 4000 * PORTS, 32768 - PORTS, PORTS):
+    for base in range(20000 + os.getpid() % 4000 * PORTS, 32768 - PORTS, PORTS):
         with socket.socket(socket.AF_UNIX) as holder:
             try:
                 holder.bind(f"\0praxissafe ports {base}")
                 for port in range(base, base + PORTS):
                     with socket.socket() as probe:
-                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                         probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
@@ -77,7 +76,7 @@ def running_box(
 
     A box keeps the ports it was provisioned with: give a second start on the same state the first one's `port_base`.
     """
-    with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder, held_ports(port_base) as port:
+    with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder, held_ports() as free:
         chosen = state or Path(folder)
         command = [
             sys.executable,
@@ -86,7 +85,7 @@ def running_box(
             "--state",
             str(chosen),
             "--port-base",
-            str(port),
+            str(port_base or free),
         ]
         process = subprocess.Popen(
             [*command, "--json", *(["--empty"] if empty else [])], cwd=tree, stdout=subprocess.PIPE, text=True
