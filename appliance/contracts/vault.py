@@ -111,6 +111,48 @@ class ProveDevice(Call[DeviceProof]):
     portal_certificate_sha256: Bytes32
 
 
+# --- this boot and the keys ------------------------------------------------------------------------------------
+
+
+class Opening(Struct):
+    """Whether the keys are open. `why` is the code of what keeps vault shut (docs/formats/boot-policy.md), or ""."""
+
+    state: Literal["unprovisioned", "open", "shut"]
+    why: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{0,40}$")]
+
+
+class DescribeOpening(Call[Opening]):
+    """Say whether the keys are open, and if not, why; always answered."""
+
+    reply: ClassVar = Opening
+    callers: ClassVar = frozenset({"practice", "root"})
+
+
+class SealForSecureBoot(Call[Done]):
+    """Seal the root key for PCR 7 as it is and for these values that it may have after a change of the firmware.
+
+    Replaces what was foreseen before.
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"root"})
+
+    coming: Annotated[list[Bytes32], msgspec.Meta(max_length=7)]
+
+
+class Floor(Struct):
+    """The lowest security epoch of a release that opens this box."""
+
+    epoch: int
+
+
+class RaiseFloor(Call[Floor]):
+    """Shut this box, for good, for releases of an earlier security epoch than the present one's."""
+
+    reply: ClassVar = Floor
+    callers: ClassVar = frozenset({"root"})
+
+
 # --- the records' keys -----------------------------------------------------------------------------------------
 
 
@@ -540,4 +582,7 @@ VAULT = Interface.of(
     RemoveStaff,
     CreateDeviceToken,
     RevokeDeviceToken,
+    DescribeOpening,
+    SealForSecureBoot,
+    RaiseFloor,
 )

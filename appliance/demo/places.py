@@ -3,11 +3,12 @@
     STATE/lock          held while a demo runs on this state
     STATE/machine-id    the container's, so that its journal is one over all starts
     STATE/box/          /var/lib/praxissafe: what the box itself keeps
-    STATE/world/        /var/lib/praxissafe-demo: the software TPM, the portal, the demo authority
+    STATE/world/        /var/lib/praxissafe-demo: software TPM, firmware, signed boot, portal, authority
     STATE/journal/      /var/log/journal
     STATE/run/          this start only: console, overlay, which process runs it
     STATE/console.json  the member of staff "Demo" and the claim code; readable by root only
     STATE/station/      the technician's bench
+    STATE/holders/      the release key holders' keys
 
 What of it is bound into the container: tree.py.
 """
@@ -104,6 +105,16 @@ class Places:
     def station(self) -> Path:
         """The technician's bench."""
         return self.state / "station"
+
+    @property
+    def boot(self) -> Path:
+        """What came with the image, and the firmware's variables."""
+        return self.world / "boot"
+
+    @property
+    def holders(self) -> Path:
+        """The release key holders' keys."""
+        return self.state / "holders"
 
     def make(self) -> None:
         """Make the folders that outlive a start."""

@@ -27,6 +27,7 @@ from appliance.demo.container import boot, end_leftover
 from appliance.demo.enrolment import enrol, read_sheet, station_key
 from appliance.demo.places import PORTAL_NAME, REPOSITORY, Places, Ports
 from appliance.demo.processes import host_pids, leader
+from appliance.demo.release import lay_release
 from appliance.demo.tree import MACHINE_TARGET, binds, lay_tree
 
 TOOLS = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "swtpm")
@@ -71,6 +72,7 @@ async def _run_locked(places: Places, ports: Ports, *, as_json: bool, empty: boo
     if console is not None and console.port_base != ports.base:
         raise Unavailable("ports_kept", base=console.port_base)
     _check_machine(ports)
+    lay_release(places)
     lay_tree(places, ports, [station_key(places.station)])
     name = f"praxissafe-{ports.base}"
     async with boot(places.run, places.tree, binds(places), MACHINE_TARGET, name, Path(sys.executable)) as container:

@@ -30,7 +30,12 @@ def lay_tree(places: Places, ports: Ports, station_keys: list[str]) -> None:
     _listen_on(units, "praxis-enrol-lan.socket", ports.enrol)
     settings = places.tree / "etc/praxissafe"
     settings.mkdir()
-    _write(settings / "vault.toml", f'tcti = "swtpm:path={TPM_SOCKET}"\n')
+    boot = WORLD_STATE / "boot"
+    _write(
+        settings / "vault.toml",
+        f'tcti = "swtpm:path={TPM_SOCKET}"\nboot_policy = "{boot}/policy.json"\n'
+        f'release_keys = "{boot}/release-keys.pem"\nfirmware_variables = "{boot}"\n',
+    )
     keys = ", ".join(f'"{key}"' for key in station_keys)
     _write(
         settings / "demo-portal.toml",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
-from appliance.contracts.vault import Describe
+from appliance.contracts.vault import Describe, DescribeOpening
 from appliance.core.accept import accept_connections
 from appliance.core.confine import confine_passed_sockets
 from appliance.core.service import fails_with, report_ready, run
@@ -25,6 +25,7 @@ from appliance.practice.peers import Peers
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.routes import make_application
 from appliance.practice.settings import PracticeSettings
+from appliance.practice.shut_page import show_shut_page
 
 HANDSHAKES = 64
 
@@ -34,6 +35,11 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     silence_libraries()
     settings = read_settings(PracticeSettings, "practice")
     peers = Peers()
+    opening = await ask_patiently(peers.vault, DescribeOpening(), patience_s=settings.peer_patience_s)
+    if opening.state == "shut":
+        report_ready()
+        await show_shut_page(sockets["lan"], settings, peers.vault, opening.why)
+        return  # systemd starts it again
     box = await ask_patiently(peers.vault, Describe(), patience_s=settings.peer_patience_s)
     certificate = keep_certificate(settings.state, box.lan_host, datetime.datetime.now(datetime.UTC))
     pages, links = Pages(box), PendingLinks()

@@ -67,7 +67,7 @@ class Host:
 
 
 class Guard:
-    """Wraps every page; `bug` fails when answering met a failure nobody foresaw."""
+    """Wraps every page; `bug` fails when answering met a failure nobody foresaw, or a vault that is shut."""
 
     def __init__(self, host: Host, peers: Peers, pages: Pages, links: PendingLinks) -> None:
         self._host = host
@@ -169,6 +169,8 @@ class Guard:
             _refusals.add("csrf")
         if error.family == "Tampered":
             say("tampered", priority="alert")
+        if error.code == "shut" and not self.bug.done():  # a new start of this process shows why (shut_page.py)
+            self.bug.set_exception(error)
         _pages.add("failed")
         return self._pages.fail(visit, error)
 

@@ -59,14 +59,27 @@ def keep_certificate(folder: Path, host: str, now: datetime.datetime) -> LanCert
     leaf = _read_leaf(chain, key, host)
     if leaf is None or leaf.not_valid_after_utc - now < RENEW_BEFORE or not authority.exists():
         _make(authority, chain, key, host, now)
+    return _described(authority, chain, key)
+
+
+def stored_certificate(folder: Path) -> LanCertificate | None:
+    """Give the certificate in `folder` as it is, or None: for a page that may not ask which host this is."""
+    authority, chain, key = (folder / name for name in ("lan-ca.pem", "lan.pem", "lan.key"))
+    leaf = _read_leaf(chain, key, None)
+    if leaf is None or not authority.exists():
+        return None
+    return _described(authority, chain, key)
+
+
+def _described(authority: Path, chain: Path, key: Path) -> LanCertificate:
     made = x509.load_pem_x509_certificate(authority.read_bytes())
     return LanCertificate(
         authority, chain, key, made.fingerprint(SHA256()).hex(":").upper(), int(made.not_valid_after_utc.timestamp())
     )
 
 
-def _read_leaf(chain: Path, key: Path, host: str) -> x509.Certificate | None:
-    """Give the stored certificate if it belongs to the stored key and to `host`."""
+def _read_leaf(chain: Path, key: Path, host: str | None) -> x509.Certificate | None:
+    """Give the stored certificate if it belongs to the stored key and to `host` (None: to whichever it names)."""
     try:
         leaf = x509.load_pem_x509_certificates(chain.read_bytes())[0]
         stored = load_pem_private_key(key.read_bytes(), password=None)
@@ -75,7 +88,7 @@ def _read_leaf(chain: Path, key: Path, host: str) -> x509.Certificate | None:
         same = stored.public_key().public_bytes(Encoding.DER, spki) == its_key.public_bytes(Encoding.DER, spki)
     except (OSError, ValueError, TypeError, IndexError, x509.ExtensionNotFound):
         return None
-    return leaf if same and names.get_values_for_type(x509.DNSName) == [host] else None
+    return leaf if same and (host is None or names.get_values_for_type(x509.DNSName) == [host]) else None
 
 
 def _make(authority: Path, chain: Path, key: Path, host: str, now: datetime.datetime) -> None:

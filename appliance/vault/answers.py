@@ -30,9 +30,9 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, Refused
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.tunnel_control import proof_bytes
+from appliance.vault.boot_answers import BootAnswers
 from appliance.vault.codes import CODE_BYTES, code_verifier, format_code
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_document_key, wrap_document_key
-from appliance.vault.keys import make_keys
 from appliance.vault.session_answers import SessionAnswers
 from appliance.vault.share_answers import ShareAnswers
 from appliance.vault.staff_answers import StaffAnswers
@@ -61,7 +61,12 @@ class VaultAnswers:
             WrapDocumentKey: self.answer_wrap_document_key,
             UnwrapDocumentKey: self.answer_unwrap_document_key,
         }
-        parts = ShareAnswers(self._vault), SessionAnswers(self._vault), StaffAnswers(self._vault)
+        parts = (
+            BootAnswers(self._vault),
+            ShareAnswers(self._vault),
+            SessionAnswers(self._vault),
+            StaffAnswers(self._vault),
+        )
         return {**own, **{verb: answer for part in parts for verb, answer in part.table().items()}}
 
     async def answer_describe(self, _: Describe, __: Caller) -> Box:
@@ -77,8 +82,7 @@ class VaultAnswers:
                 await vault.change(lambda state, _: _provisioned_again(state, call, code))
             else:
                 box = _facts(call, secrets.token_hex(16), code)
-                made = await make_keys(vault.tpm, vault.storage_root)
-                await vault.begin(made, State(box=box, seen_at=vault.now()))
+                await vault.begin(State(box=box, seen_at=vault.now()))
             box = vault.state.box
             return NewBox(box=box.box, device_key=vault.keys.device_public_key, claim_code=code, serial=box.serial)
 

@@ -43,6 +43,21 @@ def counter_authorisation(root_key: bytes) -> bytes:
     return derive(root_key, "counter authorisation")
 
 
+def owner_authorisation(root_key: bytes) -> bytes:
+    """Give what authorises the TPM's owner: nobody else can take an index away and put another in its place."""
+    return derive(root_key, "owner authorisation")
+
+
+def floor_authorisation(root_key: bytes) -> bytes:
+    """Give what authorises raising the floor of the security epoch."""
+    return derive(root_key, "floor authorisation")
+
+
+def combine(one: bytes, other: bytes) -> bytes:
+    """Give the exclusive or of two parts of a key: each alone says nothing about it."""
+    return bytes(left ^ right for left, right in zip(one, other, strict=True))
+
+
 @dataclass(frozen=True)
 class Keys:
     """The keys in vault's memory; none is in `repr`."""
@@ -53,6 +68,8 @@ class Keys:
     document_keys: bytes = field(repr=False)
     share_state: bytes = field(repr=False)
     counter_authorisation: bytes = field(repr=False)
+    floor_authorisation: bytes = field(repr=False)
+    owner_authorisation: bytes = field(repr=False)
 
     @classmethod
     def of(cls, root_key: bytes, erasure_key: bytes) -> Keys:
@@ -64,6 +81,8 @@ class Keys:
             document_keys=derive(erasure_key, "document keys"),
             share_state=derive(erasure_key, "share state"),
             counter_authorisation=counter_authorisation(root_key),
+            floor_authorisation=floor_authorisation(root_key),
+            owner_authorisation=owner_authorisation(root_key),
         )
 
 

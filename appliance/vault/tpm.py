@@ -1,7 +1,7 @@
 """The TPM 2.0 as vault asks it: one connection, which one thread owns (tpm_connection.py, tpm_nv.py).
 
-Handles, templates, policy: docs/formats/key-hierarchy.md. Sources: TCG TPM 2.0 Library part 3. One code path for a
-chip and for swtpm. Failures: Tampered and TpmLost, as tpm_connection.py says.
+Handles, templates: docs/formats/key-hierarchy.md; policies: docs/formats/boot-policy.md. Sources: TCG TPM 2.0 Library
+part 3. One code path for a chip and for swtpm. Failures: Tampered and TpmLost, as tpm_connection.py says.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.core.errors import Tampered
-from appliance.vault import tpm_nv
+from appliance.formats.boot_policy import PCR_SECURE_BOOT, BootPolicy
+from appliance.vault import tpm_nv, tpm_sealing
 from appliance.vault.tpm_connection import FIXED, Connection, public_area, translated
-
-SEALING_PCRS = "sha256:7"
 
 DEVICE_ATTRIBUTES = f"{FIXED}|sensitivedataorigin|userwithauth|sign"
 #: No userwithauth: only the policy opens it.
@@ -53,13 +52,37 @@ class Tpm:
         await self._in_thread(self._connection.close)
         self._thread.shutdown()
 
-    async def seal(self, secret: bytes) -> Blob:
-        """Seal 32 bytes to this TPM and its present boot state (SEALING_PCRS)."""
-        return await self._in_thread(lambda: self._create("keyedhash", SEALED_ATTRIBUTES, b"", secret))
+    async def seal(self, secret: bytes, policy: bytes) -> Blob:
+        """Seal 32 bytes to this TPM under a policy's digest."""
+        return await self._in_thread(lambda: self._create("keyedhash", SEALED_ATTRIBUTES, b"", secret, policy))
 
-    async def unseal(self, blob: Blob) -> bytes:
-        """Give the sealed bytes. Tampered("tpm_object"), Tampered("boot_state")."""
-        return await self._in_thread(lambda: self._unseal(blob))
+    async def unseal(self, blob: Blob, policy: BootPolicy, key: bytes, pcr7: list[bytes]) -> bytes:
+        """Give the half that this holder's approval and one of these values of PCR 7 open.
+
+        Tampered("tpm_object"), and what tpm_sealing.why_refused says.
+        """
+        return await self._in_thread(lambda: self._unseal(blob, policy, key, pcr7))
+
+    async def read_secure_boot(self) -> bytes:
+        """Give PCR 7 as it is now."""
+        return await self._in_thread(lambda: tpm_sealing.read_pcrs(self._connection)[PCR_SECURE_BOOT])
+
+    async def make_floor(self, authorisation: bytes) -> None:
+        """Make the floor of the security epoch, with no bit set."""
+        await self._in_thread(lambda: tpm_sealing.make_floor(self._connection, authorisation))
+
+    async def raise_floor(self, authorisation: bytes, epoch: int) -> None:
+        """Shut this TPM for releases before an epoch, for good. Tampered("epoch_floor"), ("tpm_authorisation")."""
+        await self._in_thread(lambda: tpm_sealing.raise_floor(self._connection, authorisation, epoch))
+
+    async def check_unowned(self) -> None:
+        """Raise Tampered("tpm_owned") if somebody owns this TPM already."""
+        if await self._in_thread(self._connection.is_owned):
+            raise Tampered("tpm_owned")
+
+    async def own(self, authorisation: bytes) -> None:
+        """Be the owner from now on: nobody else can undefine an index or put another in its place."""
+        await self._in_thread(lambda: self._connection.own(authorisation))
 
     async def make_device(self, authorisation: bytes) -> Blob:
         """Make the device key in the TPM: ECDSA P-256, can never leave it."""
@@ -104,11 +127,12 @@ class Tpm:
 
     # --- in the thread ----------------------------------------------------------------------------------------
 
-    def _create(self, kind: str, attributes: str, authorisation: bytes, secret: bytes | None = None) -> Blob:
+    def _create(
+        self, kind: str, attributes: str, authorisation: bytes, secret: bytes = b"", policy: bytes = b""
+    ) -> Blob:
         template = public_area(kind, attributes)
-        if secret is not None:
-            template.publicArea.authPolicy = self._policy_digest()
-        sensitive = tss.TPMS_SENSITIVE_CREATE(userAuth=authorisation, data=secret or b"")
+        template.publicArea.authPolicy = policy
+        sensitive = tss.TPMS_SENSITIVE_CREATE(userAuth=authorisation, data=secret)
         with self._connection.session() as session:
             private, public, *_ = self._connection.esys.create(
                 self._connection.root, tss.TPM2B_SENSITIVE_CREATE(sensitive), template, session1=session
@@ -124,20 +148,14 @@ class Tpm:
         with self._connection.session() as session:
             return self._connection.esys.load(self._connection.root, private, public, session1=session)
 
-    def _policy_digest(self) -> bytes:
-        with self._connection.session(tss.TPM2_SE.TRIAL) as trial:
-            self._satisfy_policy(trial)
-            return bytes(self._connection.esys.policy_get_digest(trial))
-
-    def _satisfy_policy(self, session: Any) -> None:
-        self._connection.esys.policy_pcr(session, tss.TPM2B_DIGEST(), tss.TPML_PCR_SELECTION.parse(SEALING_PCRS))
-
-    def _unseal(self, blob: Blob) -> bytes:
+    def _unseal(self, blob: Blob, policy: BootPolicy, key: bytes, pcr7: list[bytes]) -> bytes:
         handle = self._load(blob)
         try:
             with self._connection.session(tss.TPM2_SE.POLICY) as session:
-                self._satisfy_policy(session)
+                tpm_sealing.satisfy(self._connection, session, policy, key, pcr7)
                 return bytes(self._connection.esys.unseal(handle, session1=session))
+        except tpm_sealing.PolicyRefused as error:
+            raise Tampered(tpm_sealing.why_refused(self._connection, policy, key, pcr7)) from error
         finally:
             self._connection.esys.flush_context(handle)
 

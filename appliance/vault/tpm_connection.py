@@ -20,6 +20,8 @@ from appliance.core.errors import Tampered
 
 STORAGE_ROOT = 0x81000001
 MAX_HANDLES = 64
+#: TPMA_PERMANENT, ownerAuthSet.
+OWNER_AUTH_SET = 1
 
 FIXED = "fixedtpm|fixedparent|noda"
 STORAGE_ROOT_ATTRIBUTES = f"{FIXED}|sensitivedataorigin|userwithauth|restricted|decrypt"
@@ -57,6 +59,18 @@ class Connection:
         if self.esys is not None:
             self.esys.close()
 
+    def is_owned(self) -> bool:
+        """True if the owner hierarchy has an authorisation value (TPM_PT_PERMANENT, part 2, section 8.6)."""
+        _, capability = self.esys.get_capability(tss.TPM2_CAP.TPM_PROPERTIES, tss.TPM2_PT.PERMANENT, 1)
+        return bool(int(capability.data.tpmProperties[0].value) & OWNER_AUTH_SET)
+
+    def own(self, authorisation: bytes) -> None:
+        """Give the owner hierarchy this authorisation value if it has none, and use it from now on."""
+        if not self.is_owned():
+            with self.session() as session:
+                self.esys.hierarchy_change_auth(tss.ESYS_TR.OWNER, authorisation, session1=session)
+        self.esys.tr_set_auth(tss.ESYS_TR.OWNER, authorisation)
+
     def handles(self, first: int) -> list[int]:
         """Give the handles of the same kind as `first` that exist, from there on (TPM2_GetCapability)."""
         _, capability = self.esys.get_capability(tss.TPM2_CAP.HANDLES, first, MAX_HANDLES)
@@ -65,8 +79,12 @@ class Connection:
         return [handle for handle in found if handle >> 24 == int(first) >> 24]
 
     @contextmanager
-    def session(self, kind: tss.TPM2_SE = tss.TPM2_SE.HMAC) -> Iterator[Any]:
-        """Give a salted, encrypting session for one command or one policy; it is flushed at the end."""
+    def session(self, kind: tss.TPM2_SE = tss.TPM2_SE.HMAC, *, encrypting: bool = True) -> Iterator[Any]:
+        """Give a salted, encrypting session for one command or one policy; it is flushed at the end.
+
+        `encrypting=False` is for a policy whose object's authorisation value is not known: that value is a part of
+        the encryption's key (part 1, section 21.2).
+        """
         cipher = tss.TPMT_SYM_DEF(
             algorithm=tss.TPM2_ALG.AES,
             keyBits=tss.TPMU_SYM_KEY_BITS(aes=128),
@@ -74,8 +92,10 @@ class Connection:
         )
         session = self.esys.start_auth_session(self.root, tss.ESYS_TR.NONE, kind, cipher, tss.TPM2_ALG.SHA256)
         try:
-            encrypting = tss.TPMA_SESSION.DECRYPT | tss.TPMA_SESSION.ENCRYPT | tss.TPMA_SESSION.CONTINUESESSION
-            self.esys.trsess_set_attributes(session, encrypting)
+            attributes = tss.TPMA_SESSION.CONTINUESESSION
+            if encrypting:
+                attributes |= tss.TPMA_SESSION.DECRYPT | tss.TPMA_SESSION.ENCRYPT
+            self.esys.trsess_set_attributes(session, attributes)
             yield session
         finally:
             self.esys.flush_context(session)

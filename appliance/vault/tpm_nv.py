@@ -24,7 +24,8 @@ COUNTER_ATTRIBUTES = "nt=1|authread|authwrite|no_da"
 def make_index(connection: Connection, index: int, attributes: str, size: int, authorisation: bytes) -> None:
     """Define an index, in place of what stands there."""
     if index in connection.handles(index):
-        connection.esys.nv_undefine_space(connection.esys.tr_from_tpmpublic(index))
+        with connection.session() as session:
+            connection.esys.nv_undefine_space(connection.esys.tr_from_tpmpublic(index), session1=session)
     public = tss.TPMS_NV_PUBLIC(
         nvIndex=index, nameAlg=tss.TPM2_ALG.SHA256, attributes=tss.TPMA_NV.parse(attributes), dataSize=size
     )

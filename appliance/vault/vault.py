@@ -1,6 +1,7 @@
 """What every answer stands on: the opened keys, the state, the clock, the audit log, the live sessions.
 
-Before Provision there are no keys and no state: every use of them is Unavailable("unprovisioned").
+Before Provision there are no keys and no state: every use of them is Unavailable("unprovisioned"). A vault that could
+not open them is shut: every use is Unavailable("shut"), and `shut_because` is the reason.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from appliance.core.errors import Refused, Tampered, Unavailable
+from appliance.core.journal import say
 from appliance.vault import shares, staff
 from appliance.vault.audit_log import AuditLog
+from appliance.vault.boot_files import check_secure_boot, read_boot_policy, read_holders
 from appliance.vault.clock import Clock
 from appliance.vault.files import write_synced
-from appliance.vault.keys import MadeKeys, OpenedKeys, open_keys, write_key_file
+from appliance.vault.keys import OpenedKeys, make_keys, open_keys, seal_for, write_key_file
 from appliance.vault.passwords import Passwords
 from appliance.vault.sessions import Sessions, StaffSession
 from appliance.vault.settings import VaultSettings
@@ -38,9 +41,11 @@ SETTLING_S = 3600
 class Vault:
     """One vault; `open_vault` makes it."""
 
-    def __init__(self, folder: Path, tpm: Tpm, storage_root: bytes, audit: AuditLog, clock: Clock) -> None:
+    def __init__(self, settings: VaultSettings, tpm: Tpm, storage_root: bytes, audit: AuditLog, clock: Clock) -> None:
         self.tpm = tpm
         self.storage_root = storage_root
+        #: The code of what kept it from opening; "" where nothing did.
+        self.shut_because = ""
         self.audit = audit
         self.sessions = Sessions()
         self.passwords = Passwords()
@@ -48,7 +53,8 @@ class Vault:
         self.clock = clock
         #: When each device was last used, until housekeeping puts it into the state.
         self.devices_used_at: dict[str, int] = {}
-        self._folder = folder
+        self._settings = settings
+        self._folder = Path(settings.state)
         self._opened: OpenedKeys | None = None
         self._store: Store | None = None
         self._settled_at = 0
@@ -62,14 +68,14 @@ class Vault:
     def keys(self) -> OpenedKeys:
         """The keys."""
         if self._opened is None:
-            raise Unavailable("unprovisioned")
+            raise self._not_open()
         return self._opened
 
     @property
     def store(self) -> Store:
         """The state's store."""
         if self._store is None:
-            raise Unavailable("unprovisioned")
+            raise self._not_open()
         return self._store
 
     @property
@@ -96,9 +102,21 @@ class Vault:
             raise Refused("session")
         return session
 
+    def _not_open(self) -> Unavailable:
+        return Unavailable("shut") if self.shut_because else Unavailable("unprovisioned")
+
     async def open(self) -> None:
-        """Open keys and state, if this box has been made."""
-        self._opened = await open_keys(self.tpm, self.storage_root, self._folder)
+        """Open keys and state, if this box has been made; where they do not open, be shut."""
+        try:
+            await self._open()
+        except Tampered as error:
+            self._opened = self._store = None
+            self.shut_because = error.code
+            say(error.code, priority="alert")
+
+    async def _open(self) -> None:
+        policy = read_boot_policy(self._settings.boot_policy)
+        self._opened = await open_keys(self.tpm, self.storage_root, self._folder, policy)
         if self._opened is None:
             if (self._folder / PROVISIONED_MARK).exists():
                 raise Tampered("key_file")
@@ -108,11 +126,31 @@ class Vault:
         if self.state.box.provisioned:
             self.mark_provisioned()
 
-    async def begin(self, made: MadeKeys, state: State) -> None:
-        """Begin the box with fresh keys: first the state, then the key file."""
+    async def begin(self, state: State) -> None:
+        """Begin the box with fresh keys: first the state, then the key file, then the TPM is ours.
+
+        Refused("secure_boot") without it; what make_keys raises.
+        """
+        if self.shut_because:
+            raise self._not_open()
+        check_secure_boot(self._settings.firmware_variables)
+        policy, holders = read_boot_policy(self._settings.boot_policy), read_holders(self._settings.release_keys)
+        made = await make_keys(self.tpm, self.storage_root, policy, holders)
         store = await Store.make(self._folder, made.opened.keys, self.clock, self.tpm, state)
         write_key_file(self._folder, made.file)
+        await self.tpm.own(made.opened.keys.owner_authorisation)
         self._opened, self._store = made.opened, store
+
+    async def seal_for(self, coming: list[bytes]) -> None:
+        """Seal the root key for PCR 7 as it is and as it may become, and for the holders of this release."""
+        policy, holders = read_boot_policy(self._settings.boot_policy), read_holders(self._settings.release_keys)
+        await seal_for(self.tpm, self._folder, policy, holders, coming)
+
+    async def raise_floor(self) -> int:
+        """Shut this box for releases before the present one's security epoch, for good; give the epoch."""
+        epoch = read_boot_policy(self._settings.boot_policy).epoch
+        await self.tpm.raise_floor(self.keys.keys.floor_authorisation, epoch)
+        return epoch
 
     def mark_provisioned(self) -> None:
         """Put the mark that starts the rest of the box (systemd/praxis-provisioned.path)."""
@@ -155,7 +193,7 @@ async def open_vault(settings: VaultSettings, audit: AuditLog, clock: Clock) -> 
     tpm = Tpm(settings.tcti)
     try:
         storage_root = await tpm.open()
-        vault = Vault(Path(settings.state), tpm, storage_root, audit, clock)
+        vault = Vault(settings, tpm, storage_root, audit, clock)
         await vault.open()
         yield vault
     finally:

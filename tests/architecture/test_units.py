@@ -33,6 +33,7 @@ LISTS = {"BindPaths", "BindReadOnlyPaths", "ReadWritePaths", "SupplementaryGroup
          "Requires", "Wants", "After", "Conflicts"}  # fmt: skip
 #: What else a unit may see of /run, and why: systemd's own ears, and gateway's way to its page certificate.
 BESIDE_LOCAL_SOCKETS = {"/run/systemd/notify", "/run/systemd/journal/socket"}
+SIGNED_BOOT = {"-/run/praxissafe-boot"}
 PAGE_CERTIFICATE = {"/run/praxissafe-page/request", "/run/praxissafe-page/certificate"}
 each_resident = pytest.mark.parametrize("process", RESIDENT)
 each_process = pytest.mark.parametrize("process", PROCESSES)
@@ -276,7 +277,7 @@ def test_a_process_sees_the_sockets_it_may_ask_and_no_other(process: str) -> Non
     assert "/run:ro" in unit.words("TemporaryFileSystem")
     bound = set(unit.words("BindReadOnlyPaths") + unit.words("BindPaths"))
     local = {f"/run/praxissafe/{asked}.sock" for asked in may_ask(process)}
-    beside = BESIDE_LOCAL_SOCKETS | (PAGE_CERTIFICATE if process == "gateway" else set())
+    beside = BESIDE_LOCAL_SOCKETS | {"gateway": PAGE_CERTIFICATE, "vault": SIGNED_BOOT}.get(process, set())
     assert {path for path in bound if path.lstrip("-").startswith("/run")} == local | beside
 
 

@@ -64,7 +64,8 @@ def test_only_vault_and_records_append_to_the_log():
 
 def test_root_may_ask_for_nothing_that_opens_anything():
     (interface,) = interfaces(importlib.import_module("appliance.contracts.vault"))
-    assert {name for name, verb in interface.verbs.items() if "root" in verb.callers} == {"Describe"}
+    asked = {name for name, verb in interface.verbs.items() if "root" in verb.callers}
+    assert asked == {"Describe", "DescribeOpening", "SealForSecureBoot", "RaiseFloor"}
     (interface,) = interfaces(importlib.import_module("appliance.contracts.records"))
     assert not [name for name, verb in interface.verbs.items() if "root" in verb.callers]
 

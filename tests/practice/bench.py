@@ -46,10 +46,10 @@ from appliance.records.answers import RecordsAnswers
 from appliance.vault.answers import VaultAnswers
 from appliance.vault.audit_log import AuditLog as VaultsAudit
 from appliance.vault.clock import Clock as VaultClock
-from appliance.vault.settings import VaultSettings
 from appliance.vault.vault import open_vault
 from tests.records.bench import Clock, audit_answers, records_process, served
 from tests.simulators.patient import Loopback
+from tests.simulators.release import booted
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import PROVISION, Running
 
@@ -239,7 +239,7 @@ async def practice_bench(
         tcti = stack.enter_context(software_tpm(folder / "tpm"))
         audit = stack.enter_context(audit_answers(folder / "audit", clock))
         told = await stack.enter_async_context(served(folder / "vault-audit.sock", AUDIT, audit.table(), "vault"))
-        vault_settings = VaultSettings(tcti=tcti, state=str(folder / "vault"))
+        vault_settings = booted(folder / "boot", tcti).settings(tcti, folder / "vault")
         vault = await stack.enter_async_context(
             open_vault(vault_settings, VaultsAudit(told), VaultClock(clock, lambda: 0.0))
         )

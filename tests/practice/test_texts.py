@@ -56,6 +56,8 @@ NOT_FOR_READERS = {
     "name",
     "family_name",
     "host",
+    "release_keys",
+    "secure_boot",
     "database_key",
     "database_version",
     "spool_group",

@@ -14,9 +14,9 @@ from appliance.formats.share_manifest import open_manifest, parse_key
 from appliance.vault.answers import VaultAnswers
 from appliance.vault.audit_log import AuditLog as VaultsAudit
 from appliance.vault.clock import Clock as VaultClock
-from appliance.vault.settings import VaultSettings
 from appliance.vault.vault import open_vault
 from tests.records.bench import PDF, Clock, audit_answers, records_process, served
+from tests.simulators.release import booted
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import Running
 
@@ -29,7 +29,7 @@ async def box(folder, clock):
         tcti = stack.enter_context(software_tpm(folder / "tpm"))
         audit = stack.enter_context(audit_answers(folder / "audit", clock))
         told = await stack.enter_async_context(served(folder / "vault-audit.sock", AUDIT, audit.table(), "vault"))
-        settings = VaultSettings(tcti=tcti, state=str(folder / "vault"))
+        settings = booted(folder / "boot", tcti).settings(tcti, folder / "vault")
         vault = await stack.enter_async_context(
             open_vault(settings, VaultsAudit(told), VaultClock(clock, lambda: 0.0))
         )

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.core.errors import FAMILIES, Invalid, PraxisError, Unavailable
+from appliance.core.errors import FAMILIES, Invalid, PraxisError, Refused, Tampered, Unavailable
 from provisioning import files
 from provisioning.portal.routes import CONFLICTS
 from provisioning.station import enrol as station_enrol
@@ -80,6 +80,12 @@ typed("NotFound", "station_key", f"--key={NOWHERE}")
 typed("Invalid", "settings", f"--settings={NOWHERE}")
 answered("Invalid", "order", Invalid("order"))
 answered("Invalid", "host", Invalid("host"))
+answered("Refused", "secure_boot", Refused("secure_boot"))
+answered("Invalid", "release_keys", Invalid("release_keys"))
+answered("Tampered", "tpm_owned", Tampered("tpm_owned"))
+answered("Tampered", "boot_image", Tampered("boot_image"))
+answered("Tampered", "boot_parameters", Tampered("boot_parameters"))
+answered("Tampered", "release_signature", Tampered("release_signature"))
 answered("Unavailable", "otherwise", Unavailable("storage"))
 
 

@@ -13,16 +13,17 @@ from typing import Any
 import msgspec
 
 from appliance.contracts.vault import Claim, FinishProvisioning, MakeShare, Provision, PublishShare, ReadPin
+from appliance.core.errors import Tampered
 from appliance.core.varlink import Call, Caller
 from appliance.vault.answers import VaultAnswers
 from appliance.vault.audit_log import AuditLog
 from appliance.vault.clock import Clock
 from appliance.vault.hierarchy import Keys
-from appliance.vault.settings import VaultSettings
 from appliance.vault.state import State
 from appliance.vault.state_file import decode_file
 from appliance.vault.vault import Vault, open_vault
 from tests.simulators.audit_log import AuditSimulator
+from tests.simulators.release import Release
 
 PASSWORD = "correct horse battery"
 PATIENT, DOCUMENT = "0" * 32, "d" * 32
@@ -71,12 +72,21 @@ class Bench:
     folder: Path
     tcti: str
     audit: AuditSimulator
+    release: Release
     clock: HandClock = field(default_factory=HandClock)
 
     @contextlib.asynccontextmanager
     async def open(self, folder: Path | None = None, tcti: str | None = None) -> AsyncIterator[Running]:
-        """Open a vault."""
-        settings = VaultSettings(tcti=tcti or self.tcti, state=str(folder or self.folder))
+        """Open a vault; Tampered where it stays shut."""
+        async with self.start(folder, tcti) as running:
+            if running.vault.shut_because:
+                raise Tampered(running.vault.shut_because)
+            yield running
+
+    @contextlib.asynccontextmanager
+    async def start(self, folder: Path | None = None, tcti: str | None = None) -> AsyncIterator[Running]:
+        """Start a vault, which may stay shut."""
+        settings = self.release.settings(tcti or self.tcti, folder or self.folder)
         async with open_vault(settings, AuditLog(self.audit.peer), Clock(self.clock, lambda: 0.0)) as vault:
             yield Running(vault, self)
 

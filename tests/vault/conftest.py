@@ -4,6 +4,7 @@ import pytest
 import pytest_asyncio
 
 from tests.simulators.audit_log import audit_simulator
+from tests.simulators.release import booted
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import Bench
 
@@ -19,4 +20,4 @@ async def bench(tmp_path, tcti) -> AsyncIterator[Bench]:
     folder = tmp_path / "vault"
     folder.mkdir()
     async with audit_simulator(tmp_path) as audit:
-        yield Bench(folder, tcti, audit)
+        yield Bench(folder, tcti, audit, booted(tmp_path / "boot", tcti))

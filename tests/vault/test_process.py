@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from appliance.contracts.process import PROCESS, ReadMetrics
 from appliance.contracts.vault import (
@@ -33,6 +34,7 @@ from appliance.core.errors import Refused, Unavailable
 from appliance.core.varlink import Peer
 from appliance.core.varlink.message import Channel
 from tests.simulators.audit_log import audit_simulator
+from tests.simulators.release import booted
 from tests.vault.bench import DOCUMENT, PASSWORD, PATIENT, PROVISION
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="asks as other users, which takes root")
@@ -81,7 +83,12 @@ class Launched:
         self.records, self.practice, self.gateway, self.tunnel, self.enrol = (
             PeerAs(self.path, process) for process in ("records", "practice", "gateway", "tunnel", "enrol")
         )
-        (folder / "vault.toml").write_text(f'tcti = "{tcti}"\nstate = "{self.state}"\n')
+        self.settings = booted(folder / "boot", tcti).settings(tcti, self.state)
+        self.write_settings(self.settings)
+
+    def write_settings(self, settings):
+        lines = [f'{name} = "{value}"' for name, value in asdict(settings).items()]
+        (self.folder / "vault.toml").write_text("\n".join(lines) + "\n")
 
     @contextlib.contextmanager
     def run(self):
@@ -197,6 +204,6 @@ async def test_sigterm_ends_it_and_metrics_are_answered(launched):
 
 
 async def test_without_a_tpm_it_ends(launched):
-    (launched.folder / "vault.toml").write_text(f'tcti = "swtpm:path=/nowhere"\nstate = "{launched.state}"\n')
+    launched.write_settings(replace(launched.settings, tcti="swtpm:path=/nowhere"))
     with launched.run() as running:
         assert await asyncio.to_thread(running.wait, 20) == 1

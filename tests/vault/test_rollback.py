@@ -110,18 +110,19 @@ async def test_a_write_that_failed_opens_at_no_later_time(bench, tmp_path, monke
     await refuses(bench, bench.folder)
 
 
-async def test_a_counter_made_anew_by_the_owner_of_the_tpm_does_not_open_an_older_state(bench, tmp_path):
+async def test_a_counter_made_anew_does_not_open_an_older_state(bench, tmp_path):
+    """By who has the firmware's rights over the TPM (the platform hierarchy): the owner's are vault's own."""
     async with bench.open() as vault:
         await vault.make_share(await vault.claimed())
     with tss.ESAPI(bench.tcti) as esys:
-        esys.nv_undefine_space(esys.tr_from_tpmpublic(COUNTER_INDEX))
+        esys.nv_undefine_space(esys.tr_from_tpmpublic(COUNTER_INDEX), auth_handle=tss.ESYS_TR.PLATFORM)
     await refuses(bench, bench.folder, "state_counter")
     with tss.ESAPI(bench.tcti) as esys:
-        attributes = tss.TPMA_NV.parse("nt=1|authread|authwrite|no_da")
+        attributes = tss.TPMA_NV.parse("nt=1|authread|authwrite|no_da|platformcreate")
         public = tss.TPMS_NV_PUBLIC(
             nvIndex=COUNTER_INDEX, nameAlg=tss.TPM2_ALG.SHA256, attributes=attributes, dataSize=8
         )
-        index = esys.nv_define_space(b"thief", tss.TPM2B_NV_PUBLIC(public))
+        index = esys.nv_define_space(b"thief", tss.TPM2B_NV_PUBLIC(public), auth_handle=tss.ESYS_TR.PLATFORM)
         esys.tr_set_auth(index, b"thief")
         esys.nv_increment(index, auth_handle=index)
     await refuses(bench, bench.folder, "tpm_authorisation")
