@@ -119,7 +119,7 @@ class KitAnswers:
         ):
             raise NotFound("kit")
         if call.sheet in waiting.asked:
-            if waiting.asked[call.sheet] != self._known(call.sheet, call.words, ASKED_WORDS):
+            if waiting.asked[call.sheet] != _known(call.words, ASKED_WORDS):
                 raise Refused("kit_words", sheet=call.sheet)
             if len(waiting.asked) == 1:
                 await self._vault.audit.append("kit_made", actor=session.principal)
@@ -159,7 +159,7 @@ class KitAnswers:
         """Check the words that are always asked; the entry comes before the answer."""
         session, vault = self._vault.staff_session(call.session), self._vault
         kits.current_kit(vault.state.kits)
-        words = self._known(call.sheet, call.words, CHECKED_WORDS)
+        words = _known(call.words, CHECKED_WORDS)
         wait_s = vault.slow_down.charge(GUESSES, vault.now())
         if wait_s:
             raise Unavailable("slow_down", wait_s=wait_s)
@@ -205,15 +205,6 @@ class KitAnswers:
     def _document_keys(self) -> tuple[bytes, ...]:
         return (self._vault.keys.keys.document_keys,)
 
-    def _known(self, sheet: int, typed: Sequence[str], places: Sequence[int]) -> list[str]:
-        words = []
-        for word, place in zip(typed, places, strict=True):
-            known = known_word(word)
-            if known is None:
-                raise Invalid("kit_word_unknown", sheet=sheet, word=place)
-            words.append(known)
-        return words
-
 
 def _mark(document_keys: tuple[bytes, ...]) -> str:
     return hashlib.sha256(MARK_CONTEXT + b"".join(document_keys)).digest()[:16].hex()
@@ -221,3 +212,14 @@ def _mark(document_keys: tuple[bytes, ...]) -> str:
 
 def _sealed(generations: list[Generation]) -> list[SealedGeneration]:
     return [SealedGeneration(generation=one.generation, sealed_at=one.sealed_at) for one in generations]
+
+
+def _known(typed: Sequence[str], places: Sequence[int]) -> list[str]:
+    """Give the words that were typed; Invalid("kit_word_misspelt", word) for one that is on no sheet."""
+    words = []
+    for word, place in zip(typed, places, strict=True):
+        known = known_word(word)
+        if known is None:
+            raise Invalid("kit_word_misspelt", field=f"word_{place}", word=place)
+        words.append(known)
+    return words

@@ -129,7 +129,7 @@ async def test_a_check_takes_the_same_three_words_and_is_in_the_log(bench):
         assert actions(bench)[-1] == "kit_check_failed"
         with pytest.raises(Invalid) as invalid:
             await vault.ask(CheckKitSheet(session=session, sheet=1, words=["acid", "xylophone", "acid"]))
-        assert invalid.value.details["word"] == kit.checked[1]
+        assert (invalid.value.code, invalid.value.details["word"]) == ("kit_word_misspelt", kit.checked[1])
 
 
 async def test_guessing_words_is_slowed_down(bench):
