@@ -90,9 +90,13 @@ def _primitives(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and node.module:
         for one in node.names:
             yield from _imported(node.module, one.name)
-    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        if node.value.id in BY_NAME | SUITES and node.attr != "compare_digest":
-            yield f"{node.value.id}.{node.attr}"
+    elif (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in BY_NAME | SUITES
+        and node.attr != "compare_digest"
+    ):
+        yield f"{node.value.id}.{node.attr}"
 
 
 def _imported(module: str, name: str) -> Iterator[str]:
