@@ -52,6 +52,12 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "unlocking_chosen",
             "computer_paired",
             "computer_removed",
+            "kit_made",
+            "kit_sheet_checked",
+            "kit_check_failed",
+            "restore_begun",
+            "restore_refused",
+            "restore_ended",
         }
     ),
 }

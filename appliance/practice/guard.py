@@ -26,6 +26,7 @@ from appliance.practice.language import COOKIE as LANGUAGE_COOKIE
 from appliance.practice.language import choose
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.visit import COOKIE, Visit, clear_session, see_other
 
@@ -70,13 +71,14 @@ def is_own_page(request: web.BaseRequest) -> bool:
 class Guard:
     """Wraps every page; `bug` fails when answering met a failure nobody foresaw."""
 
-    def __init__(self, host: Host, peers: Peers, pages: Pages, links: PendingLinks) -> None:
+    def __init__(self, host: Host, peers: Peers, pages: Pages, links: PendingLinks, kits: PendingKits) -> None:
         self._host = host
         self._peers = peers
         self._pages = pages
         self._links = links
         #: The box was locked: from now on every page says so, until this process ends in a moment.
         self.is_locked = False
+        self._kits = kits
         self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def everyone(self, page: Page) -> Answer:
@@ -123,6 +125,7 @@ class Guard:
             session = await self._peers.vault.ask(CheckSession(session=token, touch=touch))
         except Refused:
             self._links.forget_session(token)
+            self._kits.forget_session(token)
             raise
         if session.kind != "staff" or not session.csrf:
             raise Refused("session")

@@ -56,6 +56,7 @@ _PLACES = (
     ("/staff", "/staff", "staff", "practice"),
     ("/devices", "/devices", "devices", "practice"),
     ("/password", "/password", "password", "practice"),
+    ("/kit", "/kit", "kit", "practice"),
     ("/status", "/status", "status", "practice"),
     ("/unlocking", "/unlocking", "unlocking", "practice"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from appliance.vault.kit import Kits
 from appliance.vault.shares import Share
 from appliance.vault.staff import Accounts
 
@@ -45,3 +46,4 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     locked: bool = False
     #: Names of paired computers; the spare code has none.
     computers: dict[str, ComputerName] = {}
+    kits: Kits = Kits()

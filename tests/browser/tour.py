@@ -30,6 +30,7 @@ EXPECTED = [
     "/staff",
     "/devices",
     "/unlocking",
+    "/kit",
 ]
 
 
@@ -57,6 +58,7 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
         patient = await staff.patients()
         link, pin = await staff.share(patient)
         await staff.practice()
+        await staff.kit()
         guessed = await pages.share(patient)
         revoked, _ = await pages.share(patient)
         await patient_tour.documents(link, pin)
