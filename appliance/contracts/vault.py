@@ -248,16 +248,16 @@ class DescribeUnlocking(Call[Unlocking]):
 
 
 class NewUnlocking(Struct):
-    """What was made: the secret for the browser that asked, and the spare code; "" under "itself"."""
+    """The spare code, given here and nowhere else; "" under "itself"."""
 
-    secret: str
     spare: str
 
 
 class ChooseUnlocking(Call[NewUnlocking]):
-    """Choose how the box is opened: the root key stays, its parts are new, and older key files are dead.
+    """Choose how the box is opened; other ways than "itself" count once AcceptUnlocking has heard the code's end.
 
-    Every computer that was paired before is forgotten. `pin` for "pin" alone. Refused("login"), Invalid("pin").
+    `pin` for "pin" alone. Another choice, an hour, or a restart of vault ends one that was not accepted.
+    Refused("login"), Invalid("pin").
     """
 
     reply: ClassVar = NewUnlocking
@@ -274,6 +274,20 @@ class PairedComputer(Struct):
     """The secret for the browser that asked."""
 
     secret: str
+
+
+class AcceptUnlocking(Call[PairedComputer]):
+    """Say the last five characters of the spare code on paper: the choice counts, and the asking browser is paired.
+
+    The root key stays, its parts are new; older key files are dead, and computers that were paired before are
+    forgotten. NotFound("unlocking_choice") if none waits, Refused("spare_code").
+    """
+
+    reply: ClassVar = PairedComputer
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class PairComputer(Call[PairedComputer]):
@@ -988,6 +1002,7 @@ VAULT = Interface.of(
     ReadTries,
     DescribeUnlocking,
     ChooseUnlocking,
+    AcceptUnlocking,
     PairComputer,
     RemoveComputer,
     MakeKit,

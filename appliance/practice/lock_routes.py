@@ -1,7 +1,7 @@
 """Locking the box now, and choosing how it is opened again; paired computers.
 
 A secret goes from vault into this browser's cookie and onto no page; the spare code is in the one answer to the form
-that made it.
+that made it, and a choice counts when its end was typed back from the paper.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import cast
 from aiohttp import web
 
 from appliance.contracts.vault import (
+    AcceptUnlocking,
     ChooseUnlocking,
     Computer,
     DescribeUnlocking,
@@ -45,6 +46,7 @@ class LockRoutes:
             web.post("/lock", staff(self.lock)),
             web.get("/unlocking", staff(self.show_unlocking)),
             web.post("/unlocking", staff(self.choose)),
+            web.post("/unlocking/accept", staff(self.accept)),
             web.post("/unlocking/pair", staff(self.pair)),
             web.get("/unlocking/{computer}/remove", staff(self.show_remove)),
             web.post("/unlocking/{computer}/remove", staff(self.remove)),
@@ -68,7 +70,7 @@ class LockRoutes:
         return await self._page(visit)
 
     async def choose(self, visit: Visit) -> web.StreamResponse:
-        """Choose a way; the browser that asks is paired, and the spare code is shown once."""
+        """Choose a way; the spare code is shown once, and its end asked back."""
         try:
             way = visit.form.get("way", "")
             if way not in WAYS:
@@ -90,7 +92,19 @@ class LockRoutes:
             return await self._page(visit, error)
         if not made.spare:
             return see_other("/unlocking?done=unlocking_chosen")
-        answer = self._desk.pages.show(visit, "spare_code.html", spare=made.spare, label=label, way=way)
+        return self._desk.pages.show(visit, "spare_code.html", spare=made.spare, way=way)
+
+    async def accept(self, visit: Visit) -> web.StreamResponse:
+        """Have the choice count; the browser that asks is paired."""
+        try:
+            made = await self._vault.ask(AcceptUnlocking(session=visit.token, code=fields.code(visit.form)))
+        except NotFound as error:
+            return await self._page(visit, error)
+        except PraxisError as error:
+            if is_session(error):
+                raise
+            return self._desk.pages.show(visit, "spare_code.html", error=error, spare="", way="")
+        answer = see_other("/unlocking?done=unlocking_chosen")
         keep_secret(answer, made.secret)
         return answer
 

@@ -1,17 +1,21 @@
 """Answers of vault about locking the box now, opening it again, and how it is opened.
 
 Locking comes before its entry in the audit log, as whatever ends something does; opening comes after it. Choosing how
-the box is opened asks for the own password once more: a borrowed screen must not do it.
+the box is opened asks for the own password once more: a borrowed screen must not do it. It counts only when the spare
+code is on paper: before that, an answer that got lost would take the only ways to open the box with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from appliance.contracts.vault import (
+    AcceptUnlocking,
     ChooseUnlocking,
     Computer,
     DescribeUnlocking,
@@ -30,7 +34,7 @@ from appliance.core.errors import Invalid, NotFound, Refused, Unavailable
 from appliance.core.journal import say
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.vault import staff, unlock
-from appliance.vault.codes import CODE_BYTES, format_code
+from appliance.vault.codes import CODE_BYTES, format_code, normalized
 from appliance.vault.hierarchy import KEY_BYTES, NONCE_BYTES
 from appliance.vault.keys import Unlocked
 from appliance.vault.password_proof import proven_session
@@ -40,6 +44,23 @@ from appliance.vault.vault import Vault
 
 SECRET_BYTES = 32
 SPARE = ""
+#: How much of the spare code is asked back.
+ENDING_CHARACTERS = 5
+#: How long a choice waits for it.
+WAITING_S = 3600
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice that does not count yet; it is in this memory alone."""
+
+    principal: str
+    ends_at: int
+    unlocked: Unlocked = field(repr=False)
+    how: Unlock = field(repr=False)
+    labels: dict[str, str]
+    secret: str = field(repr=False)
+    ending: str = field(repr=False)
 
 
 class LockAnswers:
@@ -48,6 +69,7 @@ class LockAnswers:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._changing = asyncio.Lock()
+        self._choice: Choice | None = None
 
     def table(self) -> Answers:
         """Give the verbs answered here."""
@@ -58,6 +80,7 @@ class LockAnswers:
             ReadTries: self.answer_read_tries,
             DescribeUnlocking: self.answer_describe_unlocking,
             ChooseUnlocking: self.answer_choose_unlocking,
+            AcceptUnlocking: self.answer_accept_unlocking,
             PairComputer: self.answer_pair_computer,
             RemoveComputer: self.answer_remove_computer,
         }
@@ -117,16 +140,15 @@ class LockAnswers:
         )
 
     async def answer_choose_unlocking(self, call: ChooseUnlocking, _: Caller) -> NewUnlocking:
-        """Choose anew; the browser that asks and a spare code on paper are paired."""
+        """Choose anew; the browser that asks and a spare code on paper are to be paired."""
         if (call.pin is not None) != (call.way == "pin"):
             raise Invalid("pin")
         session = await proven_session(self._vault, call.session, call.password)
         async with self._changing:
-            await self._vault.audit.append("unlocking_chosen", actor=session.principal)
+            self._choice = None
             if call.way == "itself":
-                await self._vault.change_unlocking(Unlocked(), Unlock())
-                await self._vault.change(lambda state, _: replace(state, computers={}))
-                return NewUnlocking(secret="", spare="")
+                await self._take(session.principal, Unlocked(), Unlock(), {})
+                return NewUnlocking(spare="")
             secret, spare = secrets.token_urlsafe(SECRET_BYTES), format_code(secrets.token_bytes(CODE_BYTES))
             part, shared = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)
             pin_object = b""
@@ -141,15 +163,39 @@ class LockAnswers:
                 unlock.seal_to(own, unlock.public_key(secret), shared),
                 unlock.seal_to(paper, unlock.public_key(spare), shared),
             ]
-            how = Unlock(way=call.way, computers=computers, pin_object=pin_object)
-            await self._vault.change_unlocking(Unlocked(part, shared), how)
-            labels = {own: call.label, paper: SPARE}
-            await self._vault.change(
-                lambda state, now: replace(
-                    state, computers={one: ComputerName(label=label, since=now) for one, label in labels.items()}
-                )
+            self._choice = Choice(
+                principal=session.principal,
+                ends_at=self._vault.now() + WAITING_S,
+                unlocked=Unlocked(part, shared),
+                how=Unlock(way=call.way, computers=computers, pin_object=pin_object),
+                labels={own: call.label, paper: SPARE},
+                secret=secret,
+                ending=normalized(spare)[-ENDING_CHARACTERS:],
             )
-            return NewUnlocking(secret=secret, spare=spare)
+            return NewUnlocking(spare=spare)
+
+    async def answer_accept_unlocking(self, call: AcceptUnlocking, _: Caller) -> PairedComputer:
+        """Make the waiting choice count: its code is on paper, so no power cut and no closed window loses the box."""
+        session = self._vault.staff_session(call.session)
+        async with self._changing:
+            choice = self._choice
+            if choice is None or choice.principal != session.principal or self._vault.now() >= choice.ends_at:
+                raise NotFound("unlocking_choice")
+            typed = normalized(call.code)[-ENDING_CHARACTERS:]
+            if not hmac.compare_digest(typed.encode("utf-8", "surrogatepass"), choice.ending.encode()):
+                raise Refused("spare_code")
+            self._choice = None
+            await self._take(session.principal, choice.unlocked, choice.how, choice.labels)
+            return PairedComputer(secret=choice.secret)
+
+    async def _take(self, principal: str, unlocked: Unlocked, how: Unlock, labels: dict[str, str]) -> None:
+        await self._vault.audit.append("unlocking_chosen", actor=principal)
+        await self._vault.change_unlocking(unlocked, how)
+        await self._vault.change(
+            lambda state, now: replace(
+                state, computers={one: ComputerName(label=label, since=now) for one, label in labels.items()}
+            )
+        )
 
     async def answer_pair_computer(self, call: PairComputer, _: Caller) -> PairedComputer:
         """Pair the browser that asks."""

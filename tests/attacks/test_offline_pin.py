@@ -14,7 +14,7 @@ import struct
 import pytest_asyncio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from appliance.contracts.vault import ChooseUnlocking, ConfirmPin
+from appliance.contracts.vault import AcceptUnlocking, ChooseUnlocking, ConfirmPin
 from appliance.vault import unlock
 from tests.simulators.audit_log import audit_simulator
 from tests.simulators.release import booted
@@ -99,7 +99,8 @@ async def test_with_everything_but_the_tpm_the_box_s_own_pin_has_nothing_to_chec
         async with audit_simulator(tmp_path) as audit, new_bench(tmp_path, tcti, audit).open() as vault:
             session = await vault.claimed()
             call = ChooseUnlocking(session=session, password=PASSWORD, way="pin", label="Desk", pin=pin)
-            computer = (await vault.ask(call)).secret
+            spare = (await vault.ask(call)).spare
+            computer = (await vault.ask(AcceptUnlocking(session=session, code=spare))).secret
             how = vault.vault.unlocking()
     disk = [file.read_bytes() for file in sorted((tmp_path / "vault").iterdir())]
     shared = unlock.open_shared(how, computer)

@@ -48,6 +48,14 @@ async def choose(browser, way, **more):
     return await browser.send("/unlocking", fields)
 
 
+async def chosen(browser, way, **more):
+    """Choose, and type the spare code's end back from the paper; give the code."""
+    spare = (await choose(browser, way, **more)).by_id("spare-code")
+    accepted = await browser.send("/unlocking/accept", {"code": spare[-5:]})
+    assert "done=unlocking_chosen" in accepted.url
+    return spare
+
+
 async def lock(browser):
     await browser.open("/lock")
     answer = await browser.send("/lock", follow=False)
@@ -85,8 +93,7 @@ async def test_a_password_opens_the_locked_box_and_the_page_ends(bench, browser)
 @pytest.mark.parametrize("way", ["pin", "computer"])
 async def test_the_browser_that_chose_opens_the_box_and_another_one_needs_the_spare_code(bench, browser, way):
     pins = {"pin": PIN, "pin_again": PIN} if way == "pin" else {}
-    made = await choose(browser, way, **pins)
-    spare = made.by_id("spare-code")
+    spare = await chosen(browser, way, **pins)
     cookie = browser.cookies[COOKIE]
     assert (cookie["path"], cookie["secure"], cookie["httponly"], cookie["samesite"]) == (
         UNLOCK_PATH,
@@ -112,7 +119,7 @@ async def test_the_browser_that_chose_opens_the_box_and_another_one_needs_the_sp
 
 
 async def test_wrong_pins_are_told_with_the_tries_left_and_then_with_the_wait(bench, browser):
-    await choose(browser, "pin", pin=PIN, pin_again=PIN)
+    await chosen(browser, "pin", pin=PIN, pin_again=PIN)
     await lock(browser)
     async with locked(bench, browser):
         wrong = await browser.send(UNLOCK_PATH, {"pin": WRONG_PIN})
@@ -125,7 +132,7 @@ async def test_wrong_pins_are_told_with_the_tries_left_and_then_with_the_wait(be
 
 
 async def test_no_other_site_opens_the_box_with_a_paired_browser(bench, browser):
-    await choose(browser, "computer")
+    await chosen(browser, "computer")
     await lock(browser)
     async with locked(bench, browser):
         for headers, status in (
@@ -154,8 +161,20 @@ async def test_a_choice_that_cannot_be_is_refused_in_words_and_changes_nothing(b
         assert "öffnet sich die Box von selbst" in (await browser.open("/unlocking")).text
 
 
+async def test_a_choice_counts_when_the_code_is_typed_back_and_a_wrong_one_changes_nothing(browser):
+    spare = (await choose(browser, "computer")).by_id("spare-code")
+    wrong = await browser.send("/unlocking/accept", {"code": "UUUUU"})
+    assert (wrong.status, wrong.error) == (403, "spare_code")
+    assert spare not in wrong.text
+    assert COOKIE not in browser.cookies
+    assert "öffnet sich die Box von selbst" in (await browser.open("/unlocking")).text
+    assert "done=unlocking_chosen" in (await browser.send("/unlocking/accept", {"code": spare})).url
+    assert (await browser.send("/unlocking/accept", {"code": spare})).error == "unlocking_choice"
+    assert "öffnet sich die Box mit einem gekoppelten Computer" in (await browser.open("/unlocking")).text
+
+
 async def test_a_computer_is_paired_and_removed_on_the_page(bench, browser):
-    await choose(browser, "computer")
+    await chosen(browser, "computer")
     second = await bench.browser()
     await second.log_in()
     await second.open("/unlocking")

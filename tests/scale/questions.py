@@ -36,6 +36,7 @@ NOT_MEASURED: dict[Route, str] = {
     ("POST", "/devices/{principal}/revoke"): "touches nothing that grows with patients or documents",
     ("POST", "/lock"): "ends the box's work that measures; touches nothing that grows",
     ("POST", "/unlocking"): "Argon2id and the TPM are slow on purpose",
+    ("POST", "/unlocking/accept"): "the TPM is slow on purpose",
     ("POST", "/unlocking/pair"): "Argon2id and the TPM are slow on purpose",
     ("GET", "/unlocking/{computer}/remove"): "touches nothing that grows; a box that opens by itself has no computer",
     ("POST", "/unlocking/{computer}/remove"): "touches nothing that grows with patients or documents",

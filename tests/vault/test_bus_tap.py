@@ -6,6 +6,7 @@ import pytest
 import tpm2_pytss as tss
 
 from appliance.contracts.vault import (
+    AcceptUnlocking,
     ChooseUnlocking,
     LogIn,
     OpenDatabase,
@@ -62,10 +63,10 @@ async def a_day(bench, drawn, folder):
             await vault.ask(RaiseFloor())
             database = (await vault.ask(OpenDatabase())).key
             opened = vault.vault.keys.keys
-            choosing = ChooseUnlocking(
-                session=await log_in(vault), password=PASSWORD, way="pin", label="Desk", pin=UNLOCK_PIN
-            )
-            computer = (await vault.ask(choosing)).secret
+            session = await log_in(vault)
+            choosing = ChooseUnlocking(session=session, password=PASSWORD, way="pin", label="Desk", pin=UNLOCK_PIN)
+            spare = (await vault.ask(choosing)).spare
+            computer = (await vault.ask(AcceptUnlocking(session=session, code=spare))).secret
         async with bench.start(tcti=tcti) as vault:
             with pytest.raises(Refused, match="unlock_pin"):
                 await vault.ask(UnlockByComputer(secret=computer, pin=UNLOCK_PIN[::-1]))

@@ -2,10 +2,12 @@
 
 import asyncio
 import shutil
+from typing import NamedTuple
 
 import pytest
 
 from appliance.contracts.vault import (
+    AcceptUnlocking,
     CheckSession,
     ChooseUnlocking,
     Describe,
@@ -25,9 +27,10 @@ from appliance.contracts.vault import (
     UnlockByPassword,
     WatchOpening,
 )
-from appliance.core.errors import Refused, Unavailable
-from appliance.vault import tpm_unlock
+from appliance.core.errors import NotFound, Refused, Unavailable
+from appliance.vault import keys, tpm_unlock
 from appliance.vault.keys import KEY_FILE
+from appliance.vault.lock_answers import WAITING_S
 from appliance.vault.vault import LOCKED_MARK
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import PASSWORD, PROVISION
@@ -36,9 +39,29 @@ PIN, WRONG_PIN = "314159", "271828"
 STRANGER = "A" * 43
 
 
+class Chosen(NamedTuple):
+    """What opens the box from now on."""
+
+    secret: str
+    spare: str
+
+
 async def chosen(vault, session, way, pin=None):
+    """Choose, and type the spare code's end back; give the computer's secret and the code."""
+    spare = await choice(vault, session, way, pin)
+    if not spare:
+        return Chosen("", "")
+    made = await vault.ask(AcceptUnlocking(session=session, code=spare[-5:].lower()))
+    return Chosen(made.secret, spare)
+
+
+async def choice(vault, session, way, pin=None):
     call = ChooseUnlocking(session=session, password=PASSWORD, way=way, label="Front desk", pin=pin)
-    return await vault.ask(call)
+    return (await vault.ask(call)).spare
+
+
+async def log_in(vault):
+    return (await vault.ask(LogIn(name="Ada", password=PASSWORD))).session
 
 
 async def database_key(vault):
@@ -208,6 +231,57 @@ async def test_a_power_cut_in_a_change_leaves_the_old_way_or_the_new_one(bench, 
     monkeypatch.undo()
     async with bench.start() as vault:
         assert await waits_for(vault) == way  # the new file was whole; who has no secret of it uses the recovery kit
+
+
+async def test_a_power_cut_before_the_new_file_leaves_the_old_way(bench, monkeypatch):
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        key = await database_key(vault)
+
+        def cut(*_):
+            raise RuntimeError("power")
+
+        monkeypatch.setattr(keys, "write_key_file", cut)
+        with pytest.raises(RuntimeError):
+            await chosen(vault, session, "computer")
+    monkeypatch.undo()
+    async with bench.open() as vault:
+        assert await database_key(vault) == key
+
+
+@pytest.mark.parametrize("way", ["pin", "computer"])
+async def test_a_choice_counts_only_when_its_code_is_on_paper(bench, way):
+    """An answer that is lost, a window that is closed and a power cut leave the box as it was."""
+    pin = PIN if way == "pin" else None
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        key = await database_key(vault)
+        spare = await choice(vault, session, way, pin)
+        end = spare[-5:]
+        for wrong in (
+            spare[:5] if spare[:5] != end else "00000",
+            "-",
+            end[:-1],
+            end[:-1] + ("0" if end[-1] != "0" else "1"),
+        ):
+            with pytest.raises(Refused, match="spare_code"):
+                await vault.ask(AcceptUnlocking(session=session, code=wrong))
+        assert (await vault.ask(DescribeUnlocking(session=session))).way == "itself"
+    async with bench.open() as vault:
+        assert await database_key(vault) == key
+        session = await log_in(vault)
+        with pytest.raises(NotFound, match="unlocking_choice"):
+            await vault.ask(AcceptUnlocking(session=session, code=end))
+        end = (await choice(vault, session, way, pin))[-5:]
+        bench.clock.at += WAITING_S
+        session = await log_in(vault)
+        with pytest.raises(NotFound, match="unlocking_choice"):
+            await vault.ask(AcceptUnlocking(session=session, code=end))
+        end = (await choice(vault, session, way, pin))[-5:]
+        await vault.ask(AcceptUnlocking(session=session, code=end))
+        with pytest.raises(NotFound, match="unlocking_choice"):
+            await vault.ask(AcceptUnlocking(session=session, code=end))
+        assert (await vault.ask(DescribeUnlocking(session=session))).way == way
 
 
 async def test_the_thief_of_the_whole_box_gets_nothing_without_the_paired_computer(bench):

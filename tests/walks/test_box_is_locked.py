@@ -58,7 +58,10 @@ async def choose(browser: Browser, box: DemoBox, way: str, **pins: str) -> str:
     await staff.log_in(NAME, PASSWORD)
     page = await staff.open("/unlocking")
     page = await send(browser, page, "/unlocking", way=way, label="Anmeldung", password=PASSWORD, **pins)
-    return page.by_id["spare-code"]
+    spare = page.by_id["spare-code"]
+    page = await send(browser, page, "/unlocking/accept", code=spare[-5:])
+    assert page.url.endswith("done=unlocking_chosen")
+    return spare
 
 
 async def running(box: DemoBox) -> list[int]:
