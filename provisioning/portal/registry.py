@@ -1,8 +1,9 @@
 """The register of boxes: one signed device record per file, `registry/<box>.json`.
 
-Rules it keeps: a device key and a host name belong to one box for good; a box keeps its first device key; of two
-records of a box the later one holds. Every record is checked again when it is read from disk, so a station taken
-out of the settings takes its boxes out, and bytes changed on disk are no record.
+Rules it keeps: a device key, a TPM and a host name belong to one box for good; a box keeps its first device key and
+its TPM; of two records of a box the later one holds. Every record is checked again when it is read from disk, so a
+station taken out of the settings takes its boxes out, and bytes changed on disk are no record. Whether a TPM has
+proven itself, registration.py finds out before.
 Format: docs/formats/device-record.md.
 """
 
@@ -26,6 +27,7 @@ class Registry:
         self._by_box: dict[bytes, DeviceRecord] = {}
         self._box_by_host: dict[str, bytes] = {}
         self._box_by_key: dict[bytes, bytes] = {}
+        self._box_by_endorsement: dict[bytes, bytes] = {}
         #: Files that hold no record we take; for the start line, never with their names.
         self.unusable = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,16 +43,25 @@ class Registry:
         """Give the box that answers under a host name."""
         return self._box_by_host.get(host_name)
 
-    def register(self, record: DeviceRecord) -> bool:
-        """Take a record; False when it is there already.
+    def is_registered(self, record: DeviceRecord) -> bool:
+        """True if this very record is held; False if it could be taken.
 
-        Raises what `check_record` raises, and Refused with box_taken, device_key_taken, host_name_taken or
-        record_superseded. The file is on disk when this returns.
+        Raises what `check_record` raises, and Refused with box_taken, device_key_taken, endorsement_taken (`other` is
+        the box that has it), host_name_taken or record_superseded.
         """
         check_record(record, self._stations, self._portal_name)
         if self._by_box.get(record.box_bytes) == record:
-            return False
+            return True
         self._check_free(record)
+        return False
+
+    def register(self, record: DeviceRecord) -> bool:
+        """Take a record; False when it is there already. Raises what `is_registered` raises.
+
+        The file is on disk when this returns.
+        """
+        if self.is_registered(record):
+            return False
         replace_file(self._folder / f"{record.box}.json", encode_record(record), mode=0o600)
         self._hold(record)
         return True
@@ -58,12 +69,16 @@ class Registry:
     def _check_free(self, record: DeviceRecord) -> None:
         box = record.box_bytes
         held = self._by_box.get(box)
-        if held is not None and held.device_point != record.device_point:
-            raise Refused("box_taken")
+        if held is not None and (held.device_key, held.endorsement) != (record.device_key, record.endorsement):
+            raise Refused("box_taken", other=record.box)
         if held is not None and held.issued_at >= record.issued_at:
             raise Refused("record_superseded")
-        if self._box_by_key.get(record.device_point, box) != box:
-            raise Refused("device_key_taken")
+        for code, other in (
+            ("device_key_taken", self._box_by_key.get(record.device_point, box)),
+            ("endorsement_taken", self._box_by_endorsement.get(record.endorsement_bytes, box)),
+        ):
+            if other != box:
+                raise Refused(code, other=other.hex())
         if self._box_by_host.get(record.host_name, box) != box:
             raise Refused("host_name_taken")
 
@@ -75,6 +90,7 @@ class Registry:
         self._by_box[box] = record
         self._box_by_host[record.host_name] = box
         self._box_by_key[record.device_point] = box
+        self._box_by_endorsement[record.endorsement_bytes] = box
 
     def _load(self, path: Path) -> None:
         try:

@@ -129,13 +129,13 @@ class Workbench:
         except OSError as error:
             raise Invalid("folder") from error
 
-    def find_duplicate(self, serial: str, box: str, device_fingerprint: str) -> str | None:
-        """Give another serial under which this box or this device key was enrolled.
+    def find_duplicate(self, serial: str, box: str, device_fingerprint: str, endorsement: str) -> str | None:
+        """Give another serial under which this box, this device key or this TPM was enrolled.
 
         Invalid("state", serial=…) if one cannot be read: then nobody can say that there is none.
         """
         for name in self.serials():
             other = self.files(name).read_progress()
-            if other is not None and is_duplicate(other, serial, box, device_fingerprint):
+            if other is not None and is_duplicate(other, serial, box, device_fingerprint, endorsement):
                 return name
         return None

@@ -30,11 +30,12 @@ async def test_a_box_gets_keys_a_record_and_a_sheet(tmp_path: Path) -> None:
         assert sheet.claim_code == at_bench.bench.vault.claim_code
         assert sheet.patient_host == "praxis-abababab.localhost"
         assert sheet.practice_url == "https://praxis-abababab-lan.localhost:8443/"
+        assert sheet.tpm == at_bench.progress.tpm == "IFX SLB9672"
         assert len(sheet.device_fingerprint.split()) == 16
         assert sheet.finished
         assert at_bench.files.read_sheet() == sheet
         assert at_bench.files.sheet.stat().st_mode & 0o777 == 0o600
-        assert at_bench.told == ["bench_trusted", "keys", "register", "finish"]
+        assert at_bench.told == ["bench_trusted", "keys", "register", "prove", "finish"]
         assert list(at_bench.progress.done) == ["closed", "registered", "sheet", "keys", "reached"]
 
 
