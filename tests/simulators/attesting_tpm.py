@@ -112,7 +112,10 @@ class AttestingTpm:
             except ValueError:
                 return secrets.token_bytes(32)
         x, y = (int.from_bytes(encrypted[start : start + 32], "big") for start in (2, 36))
-        point = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+        try:
+            point = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+        except ValueError as error:
+            raise Tampered("credential") from error
         own = self.endorsement.public_key().public_numbers().x.to_bytes(32, "big")
         return kdfe(self.endorsement.exchange(ec.ECDH(), point), encrypted[2:34], own)
 
