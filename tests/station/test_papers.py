@@ -29,6 +29,7 @@ SHEET = Sheet(
     practice_url="https://praxis-abababab-lan.example:8443/",
     patient_host="praxis-abababab.example",
     device_fingerprint=fingerprint(b"key"),
+    tpm="IFX SLB9672",
     finished=True,
 )
 THANKS = "legal winner thank year wave sausage worth useful "
@@ -107,6 +108,8 @@ def test_every_language_has_a_page_with_everything_on_it() -> None:
             assert found[word]
         for group in SHEET.device_fingerprint.split():
             assert group in page
+    assert "IFX SLB9672: echt, der Schlüssel liegt in ihm" in german
+    assert "IFX SLB9672: genuine, the key is inside it" in english
     assert len(pages_of(draw_handover(SHEET, ("en",)))) == 1
 
 
