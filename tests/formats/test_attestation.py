@@ -223,6 +223,35 @@ def test_an_authority_that_only_the_tpm_gives_leads_to_a_known_root_and_to_no_ot
             makers.check(endorsement.read_endorsement(stranger.sign(key_of("ecc"))), given_chain, NOW)
 
 
+@pytest.mark.parametrize(
+    ("facts", "taken"),
+    [({}, True), ({"authority": False}, False), ({"signs": False}, False), ({"length": 0}, True)],
+    ids=str,
+)
+def test_only_an_authority_leads_to_a_maker(facts: dict[str, Any], taken: bool) -> None:
+    maker = HandMaker()
+    between = maker.authority(maker.name, maker.key.public_key(), f"{maker.name} Root", maker.root_key, **facts)
+    read = endorsement.read_endorsement(maker.sign(key_of("ecc")))
+    if taken:
+        Makers([maker.root]).check(read, [between], NOW)
+    else:
+        with pytest.raises(Refused, match="endorsement_certificate"):
+            Makers([maker.root]).check(read, [between], NOW)
+
+
+def test_a_path_is_no_longer_than_its_authorities_allow() -> None:
+    maker, middle = HandMaker(), ec.generate_private_key(ec.SECP256R1())
+    read = endorsement.read_endorsement(maker.sign(key_of("ecc")))
+    for length, taken in ((1, True), (0, False)):
+        first = maker.authority("Middle", middle.public_key(), f"{maker.name} Root", maker.root_key, length=length)
+        second = maker.authority(maker.name, maker.key.public_key(), "Middle", middle)
+        if taken:
+            Makers([maker.root]).check(read, [first, second], NOW)
+        else:
+            with pytest.raises(Refused):
+                Makers([maker.root]).check(read, [first, second], NOW)
+
+
 def test_an_endorsement_key_is_no_authority() -> None:
     """Who owns a chip cannot sign certificates for others with its key: it says that it is none."""
     owner = ec.generate_private_key(ec.SECP256R1())

@@ -70,10 +70,10 @@ class HandMaker:
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def __post_init__(self) -> None:
-        self.root = self._authority(
+        self.root = self.authority(
             f"{self.name} Root", self.root_key.public_key(), f"{self.name} Root", self.root_key
         )
-        self.intermediate = self._authority(self.name, self.key.public_key(), f"{self.name} Root", self.root_key)
+        self.intermediate = self.authority(self.name, self.key.public_key(), f"{self.name} Root", self.root_key)
 
     @property
     def pem(self) -> bytes:
@@ -132,14 +132,18 @@ class HandMaker:
                     _write(esys, index, content)
         return certificate
 
-    def _authority(
+    def authority(
         self,
         name: str,
         key: ec.EllipticCurvePublicKey,
         issuer: str,
         issuer_key: ec.EllipticCurvePrivateKey,
+        *,
+        authority: bool = True,
         length: int | None = None,
+        signs: bool = True,
     ) -> x509.Certificate:
+        """Give an authority's certificate, as it must be, or as told."""
         usage = dict.fromkeys(
             ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
             False,
@@ -152,9 +156,9 @@ class HandMaker:
             .serial_number(x509.random_serial_number())
             .not_valid_before(NOT_BEFORE)
             .not_valid_after(NOT_AFTER)
-            .add_extension(x509.BasicConstraints(True, length), critical=True)
+            .add_extension(x509.BasicConstraints(authority, length if authority else None), critical=True)
             .add_extension(
-                x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False),
+                x509.KeyUsage(**usage, key_cert_sign=signs, crl_sign=signs, encipher_only=False, decipher_only=False),
                 critical=True,
             )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
