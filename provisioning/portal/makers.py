@@ -1,8 +1,8 @@
 """Makers of TPMs that this portal knows: whether one of them has signed an endorsement certificate.
 
 The file holds certificates (PEM): those that signed themselves are trusted, the others only lead there, like those
-that the TPM itself gives. Paths are validated by `cryptography` (RFC 5280 6.1): signatures, dates, names, lengths,
-weak algorithms. Here is what is special to endorsement certificates: TCG EK Credential Profile 2.5, section 3.2.
+that the TPM itself gives. Paths are validated by `cryptography` (RFC 5280 6.1): signatures, dates, names, that an
+authority is one, lengths, weak algorithms. Here is what is special to endorsement certificates: TCG EK Credential Profile 2.5, section 3.2.
 
 Not looked at: revocation lists. A chip whose maker has taken its certificate back is still taken.
 """
@@ -93,11 +93,6 @@ def _check_no_authority(_: Policy, __: x509.Certificate, constraints: x509.Basic
         raise ValueError
 
 
-def _check_authority(_: Policy, __: x509.Certificate, constraints: x509.BasicConstraints | None) -> None:
-    if constraints is None or not constraints.ca:
-        raise ValueError
-
-
 def _check_authority_usage(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise ValueError
@@ -112,6 +107,6 @@ _ENDORSEMENT = (
 )
 _AUTHORITY = (
     ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, _EITHER, _check_authority)
+    .require_present(x509.BasicConstraints, _EITHER, None)
     .may_be_present(x509.KeyUsage, _EITHER, _check_authority_usage)
 )
