@@ -2,7 +2,8 @@
 
 The file holds certificates (PEM): those that signed themselves are trusted, the others only lead there, like those
 that the TPM itself gives. Paths are validated by `cryptography` (RFC 5280 6.1): signatures, dates, names, that an
-authority is one, lengths, weak algorithms. Here is what is special to endorsement certificates: TCG EK Credential Profile 2.5, section 3.2.
+authority is one, lengths, weak algorithms. Here is what is special to endorsement certificates: TCG EK Credential
+Profile 2.5, section 3.2.
 
 Not looked at: revocation lists. A chip whose maker has taken its certificate back is still taken.
 """
