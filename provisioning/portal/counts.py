@@ -31,6 +31,7 @@ class Counts:
     devices_registered: int = 0
     devices_refused: int = 0
     duplicates_refused: int = 0
+    devices_revoked: int = 0
     checkpoints: int = 0
     broken_connections: int = 0
 

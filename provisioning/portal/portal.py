@@ -18,6 +18,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from appliance.formats.revocation import Revocation
 from provisioning.portal.authority import Authority, PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.control import Control
@@ -79,7 +80,15 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
     registration = Registration(
         registry, Makers.read(Path(settings.tpm_makers)), settings.portal_name, settings.images, counts, time.time
     )
-    application = make_application(registration, Control(settings, registry, boxes, own, counts))
+
+    def revoke(revocation: Revocation) -> None:
+        login = boxes.get(registry.revoke(revocation))
+        counts.devices_revoked += 1
+        if login is not None:
+            boxes.logout(login)
+
+    control = Control(settings, registry, boxes, own, counts)
+    application = make_application(registration, control, revoke)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     server = runner.server

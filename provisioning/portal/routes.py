@@ -3,6 +3,7 @@
     GET  /control   WebSocket; control.py
     POST /devices   a device record and the TPM's identity as JSON -> 200 there already, 202 a question to the TPM
     POST /proofs    the TPM's answer -> 201 registered
+    POST /revocations   a station takes a box back for good -> 200
     GET  /health    200 once the portal serves
 
     Refusals are {"error": code}: 400 malformed, 403 not signed by a listed station for this portal, 409 there is
@@ -22,13 +23,14 @@ from aiohttp import web
 
 from appliance.core.errors import Invalid, PraxisError, Refused, Tampered
 from appliance.formats.registration import MAX_APPLICATION_BYTES, Application, Proof
+from appliance.formats.revocation import Revocation
 from provisioning.portal.authority import PortalContext
 from provisioning.portal.control import Control
 from provisioning.portal.registration import Registration
 
 STATUSES = {
     **dict.fromkeys(
-        ("box_taken", "device_key_taken", "endorsement_taken", "host_name_taken", "record_superseded"), 409
+        ("box_taken", "device_key_taken", "endorsement_taken", "host_name_taken", "record_superseded", "revoked"), 409
     ),
     **dict.fromkeys(
         (
@@ -41,13 +43,16 @@ STATUSES = {
         ),
         422,
     ),
+    "box_unknown": 404,
     "challenge": 410,
     "portal_busy": 503,
 }
 
 
-def make_application(registration: Registration, control: Control) -> web.Application:
-    """Give the application; the caller runs it under the portal's TLS."""
+def make_application(
+    registration: Registration, control: Control, revoke: Callable[[Revocation], None]
+) -> web.Application:
+    """Give the application; the caller runs it under the portal's TLS. `revoke` takes a box out of the register."""
 
     async def answer_control(request: web.Request) -> web.StreamResponse:
         transport = request.transport
@@ -72,6 +77,13 @@ def make_application(registration: Registration, control: Control) -> web.Applic
             return _refusal(error)
         return web.json_response({"registered": True}, status=201)
 
+    async def answer_revocations(request: web.Request) -> web.Response:
+        try:
+            revoke(_decoded(await request.read(), Revocation, "revocation"))
+        except PraxisError as error:
+            return _refusal(error)
+        return web.json_response({"revoked": True})
+
     async def answer_health(_: web.Request) -> web.Response:
         return web.json_response({"state": "ready"})
 
@@ -84,6 +96,7 @@ def make_application(registration: Registration, control: Control) -> web.Applic
     application.router.add_get("/control", answer_control)
     application.router.add_post("/devices", answer_devices)
     application.router.add_post("/proofs", answer_proofs)
+    application.router.add_post("/revocations", answer_revocations)
     application.router.add_get("/health", answer_health)
     return application
 
@@ -102,7 +115,7 @@ async def _report_bug(
         raise
 
 
-Body = TypeVar("Body", Application, Proof)
+Body = TypeVar("Body", Application, Proof, Revocation)
 
 
 def _decoded(data: bytes, kind: type[Body], code: str) -> Body:

@@ -67,6 +67,16 @@ async def register(
         raise _refused(status, _decoded(body, Refusal).error)
 
 
+async def revoke(address: str, portal_name: str, portal_ca: str, revocation: bytes) -> None:
+    """Have the portal take a box out for good; Refused("station"), Refused("box_unknown"), else as `register`."""
+    host, port = split_address(address)
+    connector = aiohttp.TCPConnector(resolver=FixedAddress(host), ssl=portal_context(portal_ca))
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as client:
+        status, body = await _post(client, f"https://{portal_name}:{port}/revocations", revocation)
+    if status != 200:
+        raise _refused(status, _decoded(body, Refusal).error)
+
+
 async def _post(client: aiohttp.ClientSession, url: str, data: bytes) -> tuple[int, bytes]:
     try:
         async with client.post(url, data=data, allow_redirects=False) as answer:
@@ -85,7 +95,7 @@ def _decoded(body: bytes, kind: type[Body]) -> Body:
 
 
 def _refused(status: int, code: str) -> PraxisError:
-    if status in (403, 409, 422):
+    if status in (403, 404, 409, 422):
         return Refused(code)
     if status in (410, 503):
         return Unavailable(code)

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import structs
 
 from appliance.core.errors import FAMILIES, Invalid, PraxisError, Refused, Tampered, Unavailable
 from appliance.formats.attestation import DEVICE_ATTRIBUTES
@@ -244,6 +245,37 @@ async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]
 async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
     stack.enter_context(pytest.MonkeyPatch.context()).setattr(registration, "QUESTION_LIFETIME_S", 0.0)
     return at_bench.words()
+
+
+async def revoking(at_bench: Technician) -> list[str]:
+    return ["revoke", f"--settings={at_bench.write_settings()}", SERIAL]
+
+
+@scenario("Refused", "revoked")
+async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
+    await enrolled(at_bench)
+    assert await asyncio.to_thread(main, await revoking(at_bench)) == 0
+    return at_bench.words()
+
+
+@scenario("Refused", "box_unknown")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    (at_bench.folder / "other").mkdir()
+    public = public_text(at_bench.station.key)
+    other = await stack.enter_async_context(portal_in(at_bench.folder / "other", station_keys=(public,)))
+    await enrolled(at_bench, portal_address=f"127.0.0.1:{other.port}", portal_ca=other.authority_path.read_text())
+    progress = at_bench.progress
+    assert progress.place is not None
+    here = structs.replace(progress.place, portal_address=f"127.0.0.1:{at_bench.portal.port}")
+    at_bench.files.write_progress(structs.replace(progress, place=here))
+    return await revoking(at_bench)
+
+
+@scenario("Refused", "not_registered")
+async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
+    with pytest.raises(Unavailable):
+        await at_bench.enrol(portal_address="127.0.0.1:1")
+    return await revoking(at_bench)
 
 
 @scenario("Unavailable", "portal_busy")
