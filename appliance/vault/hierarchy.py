@@ -70,6 +70,7 @@ class Keys:
     counter_authorisation: bytes = field(repr=False)
     floor_authorisation: bytes = field(repr=False)
     owner_authorisation: bytes = field(repr=False)
+    kit_words: bytes = field(repr=False)
 
     @classmethod
     def of(cls, root_key: bytes, erasure_key: bytes) -> Keys:
@@ -83,6 +84,7 @@ class Keys:
             counter_authorisation=counter_authorisation(root_key),
             floor_authorisation=floor_authorisation(root_key),
             owner_authorisation=owner_authorisation(root_key),
+            kit_words=derive(root_key, "kit words"),
         )
 
 
@@ -108,7 +110,12 @@ def wrap_document_key(keys: Keys, document: str, key: bytes, nonce: bytes) -> by
 
 def unwrap_document_key(keys: Keys, document: str, wrapped: bytes) -> bytes:
     """Unwrap; Tampered("document_key")."""
-    return unseal(keys.document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key")
+    return unwrap_old_document_key(keys.document_keys, document, wrapped)
+
+
+def unwrap_old_document_key(document_keys: bytes, document: str, wrapped: bytes) -> bytes:
+    """Unwrap under a given key, for a restore; Tampered("document_key")."""
+    return unseal(document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key")
 
 
 def pin_verifier(keys: Keys, share: str, pin: str) -> bytes:

@@ -16,6 +16,7 @@ from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.routes import make_application
 from appliance.practice.settings import PracticeSettings
@@ -178,8 +179,9 @@ async def table() -> set[Route]:
         telephone="",
     )
     peers, own, links = Peers(folder=Path("/nonexistent")), Pages(box), PendingLinks()
-    guard = Guard(Host(box), peers, own, links)
-    desk = Desk(PracticeSettings(), cast("Any", None), peers, own, links, guard, time.time)
+    kits = PendingKits()
+    guard = Guard(Host(box), peers, own, links, kits)
+    desk = Desk(PracticeSettings(), cast("Any", None), peers, own, links, kits, guard, time.time)
     application = make_application(desk)
     routes = {
         (route.method, route.resource.canonical)

@@ -22,7 +22,7 @@ def software_tpm(folder: Path) -> Iterator[str]:
     path, control = folder / "tpm.sock", folder / "tpm.sock.ctrl"
     command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
     command += ["--server", f"type=unixio,path={path}", "--ctrl", f"type=unixio,path={control}"]
-    for left_over in (path, control):
+    for left_over in (path, control):  # of an earlier one: it would seem to be there already
         left_over.unlink(missing_ok=True)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
