@@ -33,6 +33,7 @@ SCRIPT_PRIMITIVES = re.compile(r'"(AES-GCM|HKDF|SHA-256|HMAC|ECDSA)"|\b(getRando
 SCRIPT_LABELS = re.compile(r'"(praxissafe [a-z ]+[0-9][a-z ]*)(?:\\0)?"')
 #: TPM handles that outlive a start: NV indices and persistent objects (TPM 2.0 part 2, section 7.2).
 HANDLES = (range(0x01000000, 0x02000000), range(0x81000000, 0x82000000))
+TPM_MODULES = ("appliance/vault/tpm", "appliance/formats/boot_policy")
 
 
 @dataclass
@@ -70,7 +71,7 @@ def _read_python(tree: ast.Module, name: str, found: Inventory) -> None:
             found.primitives[primitive].add(name)
         if isinstance(node, ast.Constant) and isinstance(node.value, bytes) and LABEL.fullmatch(node.value):
             found.labels[node.value.rstrip(b"\0").decode().strip()].add(name)
-        if isinstance(node, ast.Constant) and _is_handle(node.value) and name.startswith("appliance/vault/tpm"):
+        if isinstance(node, ast.Constant) and _is_handle(node.value) and name.startswith(TPM_MODULES):
             found.handles[f"0x{node.value:08X}"].add(name)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DERIVING:
             for argument in node.args:

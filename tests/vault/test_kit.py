@@ -30,6 +30,7 @@ from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavaila
 from appliance.vault.kit_sheets import combine_sheets
 from appliance.vault.rollback import must_be_counted
 from tests.simulators.audit_log import audit_simulator
+from tests.simulators.release import booted
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import PASSWORD, Bench
 
@@ -207,7 +208,7 @@ async def test_two_sheets_and_a_bundle_bring_the_keys_to_another_box(bench, tmp_
         old_box = vault.vault.state.box.box
     with software_tpm(tmp_path / "other-tpm") as tcti:
         async with audit_simulator(tmp_path / "other") as audit:
-            new_bench = Bench(tmp_path / "other", tcti, audit, bench.clock)
+            new_bench = Bench(tmp_path / "other", tcti, audit, booted(tmp_path / "other-boot", tcti), bench.clock)
             async with new_bench.open() as new:
                 session = await new.claimed()
                 for call in (
