@@ -50,7 +50,8 @@ def explain(error: PraxisError, places: Places) -> str:
         f"chmod -R go+rX {REPOSITORY}",
         "container": f"The container ended by itself. {log}",
         "not_ready": f"The box was not ready in {READY_TIMEOUT_S:.0f} s. {log}",
-        "enrolment": f"The technician's station could not enrol the box. {log}",
+        "enrolment": "The technician's station could not enrol the box: "
+        f"{places.run / 'station.log'} says why. {log}",
         "console": f"{places.console} does not fit this box; remove {places.state} to begin anew.",
     }
     return sentences.get(error.code, f"The demo failed ({error}). {log}")
