@@ -46,6 +46,7 @@ def explain(error: PraxisError, places: Places) -> str:
         "keeps it; start it with that, or name another --state.",
         "tool_missing": "systemd-nspawn, nsenter, swtpm or swtpm_setup is missing; `make setup` installs them.",
         "tpm_maker": f"swtpm_setup could not make a TPM in {places.world}; try it there by hand to see why.",
+        "tpm_kept": f"The box in {places.state} has a TPM without a maker; remove that folder to begin anew.",
         "unreadable": "The box's processes run as users of their own and must be able to read the program: "
         f"chmod -R go+rX {REPOSITORY}",
         "container": f"The container ended by itself. {log}",

@@ -6,6 +6,7 @@ that authority and no other.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,16 +20,23 @@ AUTHORITIES = ("swtpm-localca-rootca-cert.pem", "issuercert.pem")
 
 
 def lay_tpm(places: Places) -> None:
-    """Make the demo's TPM, once; Unavailable("tpm_maker") if its tools fail."""
+    """Make the demo's TPM, once; it is there when it is whole.
+
+    Unavailable("tpm_maker") if the tools fail, Unavailable("tpm_kept") if there is a TPM and its maker is not known.
+    """
     folder, maker = places.world / "tpm", places.maker
     if (folder / STATE_FILE).exists():
+        if not all((maker / name).exists() for name in AUTHORITIES):
+            raise Unavailable("tpm_kept")
         return
-    for path in (folder, maker):
+    making = places.world / "tpm.making"
+    shutil.rmtree(making, ignore_errors=True)  # of a start that was broken off
+    for path in (making, maker):
         path.mkdir(mode=0o700, exist_ok=True)
     _write_settings(maker)
     made = subprocess.run(  # noqa: S603 (Debian's program, our own folders)
         [
-            *("/usr/bin/swtpm_setup", "--tpm2", f"--tpmstate={folder}", f"--config={maker}/setup.conf"),
+            *("/usr/bin/swtpm_setup", "--tpm2", f"--tpmstate={making}", f"--config={maker}/setup.conf"),
             *("--create-ek-cert", "--pcr-banks=sha256", "--overwrite"),
         ],
         stdout=subprocess.DEVNULL,
@@ -37,6 +45,7 @@ def lay_tpm(places: Places) -> None:
     )
     if made.returncode != 0:
         raise Unavailable("tpm_maker")
+    making.rename(folder)
 
 
 def authorities(places: Places) -> str:
