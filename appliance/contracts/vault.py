@@ -112,6 +112,53 @@ class ProveDevice(Call[DeviceProof]):
     portal_certificate_sha256: Bytes32
 
 
+# --- this TPM (docs/formats/attestation.md) ----------------------------------------------------------------------
+
+
+class TpmIdentity(Struct):
+    """Who the TPM says it is: its maker's certificate, what that leads through, and two keys (TPMT_PUBLIC)."""
+
+    endorsement_certificate: bytes
+    endorsement_chain: bytes
+    attestation_key: bytes
+    device_key: bytes
+
+
+class IdentifyTpm(Call[TpmIdentity]):
+    """Say who this TPM is, until FinishProvisioning; Refused("provisioned").
+
+    NotFound("endorsement_certificate") for a TPM that its maker gave none.
+    """
+
+    reply: ClassVar = TpmIdentity
+    callers: ClassVar = frozenset({"enrol"})
+
+
+class TpmEvidence(Struct):
+    """The credential's secret, and statements of the TPM (TPMS_ATTEST) with their signatures (TPMT_SIGNATURE)."""
+
+    secret: Bytes32
+    certification: bytes
+    certification_signature: bytes
+    quote: bytes
+    quote_signature: bytes
+    pcrs: list[Bytes32]
+
+
+class ProveTpm(Call[TpmEvidence]):
+    """Prove to this box's portal that the device key lives in this TPM, until FinishProvisioning.
+
+    Refused("provisioned"), Tampered("credential") for a question that was made for another TPM.
+    """
+
+    reply: ClassVar = TpmEvidence
+    callers: ClassVar = frozenset({"enrol"})
+
+    credential: Annotated[bytes, msgspec.Meta(min_length=1, max_length=256)]
+    encrypted_seed: Annotated[bytes, msgspec.Meta(min_length=1, max_length=256)]
+    nonce: Bytes32
+
+
 # --- this boot and the keys ------------------------------------------------------------------------------------
 
 
@@ -968,6 +1015,8 @@ VAULT = Interface.of(
     Provision,
     FinishProvisioning,
     ProveDevice,
+    IdentifyTpm,
+    ProveTpm,
     OpenDatabase,
     WrapDocumentKey,
     UnwrapDocumentKey,

@@ -21,6 +21,8 @@ PAGE_HOST = "praxis-{box}.localhost"
 LAN_HOST = "praxis-{box}-lan.localhost"
 SERIAL = "DEMO-0001"
 ASK_AGAIN_S = 0.2
+#: The station's exit statuses after which somebody has to decide (provisioning/station).
+DECIDED = (4, 5)
 
 
 class Sheet(msgspec.Struct):
@@ -54,7 +56,8 @@ async def enrol(places: Places, ports: Ports) -> Console:
     """Enrol the box and give what the handover sheet says.
 
     The command is given again until box and portal are there to answer; the caller bounds the time. What it said
-    last is in `run/station.log`.
+    last is in `run/station.log`. Unavailable("enrolment") where asking again would not help: box, portal or station
+    refused, or a certificate is another one.
     """
     portal_ca = places.world / "portal/portal-ca.pem"
     words = [
@@ -80,8 +83,11 @@ async def enrol(places: Places, ports: Ports) -> Console:
                 station = await asyncio.create_subprocess_exec(
                     *words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
                 )
-            if await station.wait() == 0:
+            status = await station.wait()
+            if status == 0:
                 break
+            if status in DECIDED:
+                raise Unavailable("enrolment")
         await asyncio.sleep(ASK_AGAIN_S)
     return read_sheet(places, ports)
 

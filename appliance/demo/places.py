@@ -9,6 +9,7 @@
     STATE/console.json  the member of staff "Demo" and the claim code; readable by root only
     STATE/station/      the technician's bench
     STATE/holders/      the release key holders' keys
+    STATE/maker/        the TPM maker's authority
 
 What of it is bound into the container: tree.py.
 """
@@ -115,6 +116,11 @@ class Places:
     def holders(self) -> Path:
         """The release key holders' keys."""
         return self.state / "holders"
+
+    @property
+    def maker(self) -> Path:
+        """The TPM maker's authority."""
+        return self.state / "maker"
 
     def make(self) -> None:
         """Make the folders that outlive a start."""

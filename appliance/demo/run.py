@@ -28,9 +28,10 @@ from appliance.demo.enrolment import enrol, read_sheet, station_key
 from appliance.demo.places import PORTAL_NAME, REPOSITORY, Places, Ports
 from appliance.demo.processes import host_pids, leader
 from appliance.demo.release import lay_release
+from appliance.demo.tpm_maker import lay_tpm
 from appliance.demo.tree import MACHINE_TARGET, binds, lay_tree
 
-TOOLS = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "swtpm")
+TOOLS = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "swtpm", "swtpm_setup")
 READY_TIMEOUT_S = 90.0
 ASK_AGAIN_S = 0.05
 
@@ -43,12 +44,15 @@ def explain(error: PraxisError, places: Places) -> str:
         "port_taken": f"Port {error.details.get('port')} is taken on this machine; choose another --port-base.",
         "ports_kept": f"The box in {places.state} was enrolled with --port-base {error.details.get('base')} and "
         "keeps it; start it with that, or name another --state.",
-        "tool_missing": "systemd-nspawn, nsenter or swtpm is missing; `make setup` installs them.",
+        "tool_missing": "systemd-nspawn, nsenter, swtpm or swtpm_setup is missing; `make setup` installs them.",
+        "tpm_maker": f"swtpm_setup could not make a TPM in {places.world}; try it there by hand to see why.",
+        "tpm_kept": f"The box in {places.state} has a TPM without a maker; remove that folder to begin anew.",
         "unreadable": "The box's processes run as users of their own and must be able to read the program: "
         f"chmod -R go+rX {REPOSITORY}",
         "container": f"The container ended by itself. {log}",
         "not_ready": f"The box was not ready in {READY_TIMEOUT_S:.0f} s. {log}",
-        "enrolment": f"The technician's station could not enrol the box. {log}",
+        "enrolment": "The technician's station could not enrol the box: "
+        f"{places.run / 'station.log'} says why. {log}",
         "console": f"{places.console} does not fit this box; remove {places.state} to begin anew.",
     }
     return sentences.get(error.code, f"The demo failed ({error}). {log}")
@@ -73,6 +77,7 @@ async def _run_locked(places: Places, ports: Ports, *, as_json: bool, empty: boo
         raise Unavailable("ports_kept", base=console.port_base)
     _check_machine(ports)
     lay_release(places)
+    lay_tpm(places)
     lay_tree(places, ports, [station_key(places.station)])
     name = f"praxissafe-{ports.base}"
     async with boot(places.run, places.tree, binds(places), MACHINE_TARGET, name, Path(sys.executable)) as container:

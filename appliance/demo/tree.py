@@ -11,11 +11,14 @@ import shutil
 import uuid
 from pathlib import Path
 
+from appliance.demo.measuring import pcr_after
 from appliance.demo.places import CODE, PORTAL_NAME, REPOSITORY, WORLD_STATE, Places, Ports
+from appliance.demo.tpm_maker import authorities
 
 SHIPPED = REPOSITORY / "systemd"
 UNITS_OF_THE_DEMO = Path(__file__).parent / "units"
 TPM_SOCKET = "/run/praxissafe-demo/tpm/tpm.sock"
+MAKERS = Path("/etc/praxissafe/demo-tpm-makers.pem")
 MACHINE_TARGET = "praxis-demo.target"
 
 
@@ -40,8 +43,10 @@ def lay_tree(places: Places, ports: Ports, station_keys: list[str]) -> None:
     _write(
         settings / "demo-portal.toml",
         f'portal_name = "{PORTAL_NAME}"\nstate_folder = "{WORLD_STATE}/portal"\n'
-        f'listen_address = "127.0.0.1"\nlisten_port = {ports.portal}\nstation_keys = [{keys}]\n',
+        f'listen_address = "127.0.0.1"\nlisten_port = {ports.portal}\nstation_keys = [{keys}]\n'
+        f'tpm_makers = "{MAKERS}"\nboot_images = ["{pcr_after()}"]\n',
     )
+    _write(settings / MAKERS.name, authorities(places))
     _write(places.tree / "etc/machine-id", _machine_id(places) + "\n")
     _write(places.tree / "etc/hostname", "praxissafe\n")
     _write(places.tree / "etc/fstab", "")

@@ -1,4 +1,4 @@
-"""What the technician's station may ask: state, keys, finish. Everything else gets one constant answer.
+"""What the station may ask: state, keys, the TPM's proof, finish. Everything else gets one constant answer.
 
 Rules it keeps: bodies are capped, timed and decoded strictly; a failure is {family, code} and nothing else;
 finishing needs the ticket of the last `POST /enrol`, so nobody slips another order in between; enrolment that is
@@ -23,8 +23,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from appliance.contracts.vault import Describe, FinishProvisioning, Provision
-from appliance.core.errors import Invalid, NotFound, PraxisError, Refused, Unavailable
+from appliance.contracts.vault import Describe, FinishProvisioning, IdentifyTpm, ProveTpm, Provision
+from appliance.core.errors import Invalid, NotFound, PraxisError, Refused, Tampered, Unavailable
 from appliance.core.journal import say
 from appliance.core.varlink import Peer
 
@@ -32,7 +32,15 @@ MAX_BODY_BYTES = 32 * 1024
 BODY_TIMEOUT_S = 10.0
 #: Making a device key takes a discrete TPM some seconds.
 PROVISION_TIMEOUT_S = 120.0
-STATUSES: dict[type[PraxisError], int] = {Refused: 403, Invalid: 400, Unavailable: 503, NotFound: 404}
+#: A discrete TPM may need a minute to make its RSA endorsement key again.
+PROVE_TIMEOUT_S = 120.0
+STATUSES: dict[type[PraxisError], int] = {
+    Refused: 403,
+    Invalid: 400,
+    Unavailable: 503,
+    NotFound: 404,
+    Tampered: 409,
+}
 
 #: The library's messages quote what a stranger sent; they go nowhere (docs/threats.md, A27).
 _silent = logging.Logger("silent")
@@ -63,7 +71,7 @@ class Finish(msgspec.Struct, forbid_unknown_fields=True):
     ticket: str
 
 
-Body = TypeVar("Body", Provision, Finish)
+Body = TypeVar("Body", Provision, ProveTpm, Finish)
 
 
 class Routes:
@@ -84,6 +92,8 @@ class Routes:
         application.on_response_prepare.append(_say_little)
         application.router.add_get("/state", self._answer_state, allow_head=False)
         application.router.add_post("/enrol", self._answer_enrol)
+        application.router.add_get("/identity", self._answer_identity, allow_head=False)
+        application.router.add_post("/proof", self._answer_proof)
         application.router.add_post("/finish", self._answer_finish)
         return application
 
@@ -104,7 +114,19 @@ class Routes:
             self._ticket = secrets.token_urlsafe(16)
         say("keys_made", priority="notice")
         answer = NewBoxAnswer(made.box, made.device_key, made.claim_code, made.serial, self._ticket)
-        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+        return _json(answer)
+
+    async def _answer_identity(self, _: web.Request) -> web.StreamResponse:
+        async with self._turn:
+            identity = await self._vault.ask(IdentifyTpm(), timeout_s=PROVE_TIMEOUT_S)
+        return _json(identity)
+
+    async def _answer_proof(self, request: web.Request) -> web.StreamResponse:
+        question = await _body(request, ProveTpm)
+        async with self._turn:
+            evidence = await self._vault.ask(question, timeout_s=PROVE_TIMEOUT_S)
+        say("tpm_proven", priority="notice")
+        return _json(evidence)
 
     async def _answer_finish(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request, Finish)
@@ -155,6 +177,10 @@ async def _body(request: web.Request, kind: type[Body]) -> Body:
         raise Invalid(field[1] if field and field[1] in kind.__struct_fields__ else "order") from error
     except (msgspec.DecodeError, UnicodeDecodeError, web.HTTPRequestEntityTooLarge, TimeoutError) as error:
         raise Invalid("order") from error
+
+
+def _json(answer: msgspec.Struct) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
 
 def _failure(error: PraxisError) -> web.Response:

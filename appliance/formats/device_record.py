@@ -1,4 +1,4 @@
-"""The device record: a station says that this box, with this device key, answers under this host name.
+"""The device record: a station says that this box, with this device key in this TPM, answers under this host name.
 
 Purpose: a portal routes only for boxes that have a record signed by a station it lists. The record travels and is
 stored as JSON; the signature covers `signed_bytes`, whose offsets are in docs/formats/device-record.md.
@@ -32,6 +32,7 @@ from appliance.formats.client_hello import HOST_NAME
 CONTEXT = b"praxissafe device record 1\0"
 MAX_RECORD_BYTES = 4096
 BOX_BYTES = 16
+ENDORSEMENT_BYTES = 32
 DEVICE_KEY_BYTES = 65  # 0x04 | X | Y
 STATION_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -46,6 +47,7 @@ class DeviceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     version: int
     box: str  # 32 hexadecimal digits
     device_key: str  # base64url of the 65-byte point
+    endorsement: str  # base64url of SHA-256 of the TPM's endorsement key (SubjectPublicKeyInfo, DER)
     host_name: str  # the one name the portal routes to this box
     portal_name: str
     issued_at: int  # unix seconds; of two records of a box the later one holds
@@ -62,9 +64,18 @@ class DeviceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         """The device key as an uncompressed point."""
         return _base64url(self.device_key, DEVICE_KEY_BYTES)
 
+    @property
+    def endorsement_bytes(self) -> bytes:
+        """The fingerprint of the endorsement key."""
+        return _base64url(self.endorsement, ENDORSEMENT_BYTES)
 
-def make_record(*, box: bytes, device_key: bytes, host_name: str, portal_name: str, issued_at: int) -> DeviceRecord:
+
+def make_record(
+    *, box: bytes, device_key: bytes, endorsement: bytes, host_name: str, portal_name: str, issued_at: int
+) -> DeviceRecord:
     """Give an unsigned record; `device_key` is a SubjectPublicKeyInfo in DER, as vault gives it.
+
+    `endorsement` is the fingerprint of the TPM's endorsement key (formats/endorsement.py).
 
     Raises Invalid when a field is not what its comment says.
     """
@@ -72,11 +83,12 @@ def make_record(*, box: bytes, device_key: bytes, host_name: str, portal_name: s
         version=1,
         box=box.hex(),
         device_key=_text(_point(device_key)),
+        endorsement=_text(endorsement),
         host_name=host_name,
         portal_name=portal_name,
         issued_at=issued_at,
     )
-    _check(record)
+    check_form(record)
     return record
 
 
@@ -87,6 +99,7 @@ def signed_bytes(record: DeviceRecord) -> bytes:
         CONTEXT
         + record.box_bytes
         + record.device_point
+        + record.endorsement_bytes
         + hashlib.sha256(record.portal_name.encode()).digest()
         + record.issued_at.to_bytes(8, "big")
         + bytes([len(host_name)])
@@ -116,8 +129,26 @@ def decode_record(data: bytes) -> DeviceRecord:
         record = msgspec.json.decode(data, type=DeviceRecord, strict=True)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Invalid("device_record") from error
-    _check(record)
+    check_form(record)
     return record
+
+
+def check_form(record: DeviceRecord) -> None:
+    """Raise Invalid("device_record"), Invalid("device_key") for fields that are not what they must be."""
+    if not (
+        record.version == 1
+        and BOX_TEXT.match(record.box)
+        and HOST_NAME.match(record.host_name)
+        and HOST_NAME.match(record.portal_name)
+        and record.host_name != record.portal_name
+        and 0 <= record.issued_at < MAX_ISSUED_AT
+    ):
+        raise Invalid("device_record")
+    _ = record.endorsement_bytes
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), record.device_point)
+    except ValueError as error:
+        raise Invalid("device_key") from error
 
 
 def check_record(record: DeviceRecord, stations: Container[bytes], portal_name: str) -> None:
@@ -136,22 +167,6 @@ def check_record(record: DeviceRecord, stations: Container[bytes], portal_name: 
         nacl.signing.VerifyKey(station_key).verify(signed_bytes(record), signature)
     except (nacl.exceptions.BadSignatureError, nacl.exceptions.ValueError) as error:
         raise Tampered("device_record") from error
-
-
-def _check(record: DeviceRecord) -> None:
-    if not (
-        record.version == 1
-        and BOX_TEXT.match(record.box)
-        and HOST_NAME.match(record.host_name)
-        and HOST_NAME.match(record.portal_name)
-        and record.host_name != record.portal_name
-        and 0 <= record.issued_at < MAX_ISSUED_AT
-    ):
-        raise Invalid("device_record")
-    try:
-        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), record.device_point)
-    except ValueError as error:
-        raise Invalid("device_key") from error
 
 
 def _point(public_key_info: bytes) -> bytes:

@@ -30,6 +30,7 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, Refused
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.tunnel_control import proof_bytes
+from appliance.vault.attestation_answers import AttestationAnswers
 from appliance.vault.boot_answers import BootAnswers
 from appliance.vault.codes import CODE_BYTES, code_verifier, format_code
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_document_key, wrap_document_key
@@ -67,6 +68,7 @@ class VaultAnswers:
         }
         restore = Restore()
         parts = (
+            AttestationAnswers(self._vault),
             BootAnswers(self._vault),
             LockAnswers(self._vault),
             ShareAnswers(self._vault),

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.core.errors import Tampered
+from appliance.formats.attestation import Evidence, Identity, Question
 from appliance.formats.boot_policy import PCR_SECURE_BOOT, BootPolicy
-from appliance.vault import tpm_nv, tpm_sealing, tpm_unlock
+from appliance.vault import tpm_attestation, tpm_nv, tpm_sealing, tpm_unlock
 from appliance.vault.tpm_connection import FIXED, Connection, public_area, translated
 
 DEVICE_ATTRIBUTES = f"{FIXED}|sensitivedataorigin|userwithauth|sign"
@@ -95,6 +96,16 @@ class Tpm:
     async def sign(self, digest: bytes) -> bytes:
         """Sign a SHA-256 digest with the device key: ECDSA, DER."""
         return await self._in_thread(lambda: self._sign(digest))
+
+    async def identify(self) -> Identity:
+        """Say who this TPM is and which keys it has. NotFound("endorsement_certificate")."""
+        return await self._in_thread(lambda: tpm_attestation.identify(self._connection, self._device))
+
+    async def prove(self, question: Question, qualifying: bytes) -> Evidence:
+        """Answer the portal's question about TPM and device key. Tampered("credential")."""
+        return await self._in_thread(
+            lambda: tpm_attestation.prove(self._connection, self._device, question, qualifying)
+        )
 
     async def write_erasure_key(self, secret: bytes, authorisation: bytes) -> None:
         """Put the erasure key into NV, in place of what stands there."""

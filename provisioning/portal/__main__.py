@@ -19,6 +19,11 @@ from appliance.core.errors import PraxisError
 from provisioning.portal.portal import open_portal
 from provisioning.portal.settings import PortalSettings, read_portal_settings
 
+WRONG_SETTINGS = {
+    "settings": "The settings file is missing, malformed or has a key this portal does not know.",
+    "tpm_makers": "The file that `tpm_makers` names is missing or has no maker's own certificate (PEM) in it.",
+}
+
 
 async def run(settings: PortalSettings) -> None:
     """Serve until told to stop."""
@@ -52,8 +57,8 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = read_portal_settings(Path(arguments[0]))
-    except PraxisError:
-        print("The settings file is missing, malformed or has a key this portal does not know.", file=sys.stderr)
+    except PraxisError as error:
+        print(WRONG_SETTINGS.get(error.code, WRONG_SETTINGS["settings"]), file=sys.stderr)
         return 2
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -1,6 +1,7 @@
 """What the portal says about itself: numbers, once a minute, on standard error.
 
 Rule (docs/threats.md): no address of a patient, no host name, no box id. `Counts` has no field that could hold one.
+The one line beside them, the alarm at a duplicate, is registration.py's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Counts:
     tokens_refused: int = 0
     devices_registered: int = 0
     devices_refused: int = 0
+    duplicates_refused: int = 0
+    devices_revoked: int = 0
     checkpoints: int = 0
     broken_connections: int = 0
 

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from pathlib import Path
 
 from aiohttp import web
 
+from appliance.formats.revocation import Revocation
 from provisioning.portal.authority import Authority, PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.control import Control
 from provisioning.portal.counts import Counts
 from provisioning.portal.door import Door
+from provisioning.portal.makers import Makers
 from provisioning.portal.own_connections import OwnConnections
+from provisioning.portal.registration import Registration
 from provisioning.portal.registry import Registry
 from provisioning.portal.routes import make_application
 from provisioning.portal.settings import PortalSettings
@@ -73,7 +77,18 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
     certificates = _Certificates(authority)
     boxes = Boxes(settings, counts)
     own = OwnConnections(2 * settings.handshake_timeout_s)
-    application = make_application(registry, Control(settings, registry, boxes, own, counts), counts)
+    registration = Registration(
+        registry, Makers.read(Path(settings.tpm_makers)), settings.portal_name, settings.images, counts, time.time
+    )
+
+    def revoke(revocation: Revocation) -> None:
+        login = boxes.get(registry.revoke(revocation))
+        counts.devices_revoked += 1
+        if login is not None:
+            boxes.logout(login)
+
+    control = Control(settings, registry, boxes, own, counts)
+    application = make_application(registration, control, revoke)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     server = runner.server

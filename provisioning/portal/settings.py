@@ -11,9 +11,11 @@ import msgspec
 
 from appliance.core.errors import Invalid
 from appliance.formats.client_hello import check_host_name
+from provisioning.portal.makers import Makers
 
 MAX_SETTINGS_BYTES = 64 * 1024
 STATION_KEY_BYTES = 32
+PCR_BYTES = 32
 
 
 class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +27,10 @@ class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     listen_port: int = 443
     #: base64url of the Ed25519 keys whose device records count; a key taken out takes its boxes out.
     station_keys: tuple[str, ...] = ()
+    #: PEM file of the makers whose TPMs count (makers.py).
+    tpm_makers: str
+    #: PCR 11 of the releases that may be registered, as hexadecimal digits; none means every measured boot.
+    boot_images: tuple[str, ...] = ()
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
     max_connections: int = 4096
@@ -38,9 +44,15 @@ class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """The station keys as bytes."""
         return frozenset(map(_station_key, self.station_keys))
 
+    @property
+    def images(self) -> frozenset[bytes]:
+        """The values of PCR 11 as bytes."""
+        return frozenset(map(_digest, self.boot_images))
+
 
 def read_portal_settings(path: Path) -> PortalSettings:
-    """Read the file at `path`. Raises Invalid for anything missing, malformed or unknown."""
+    """Read the file at `path`. Raises Invalid for anything missing, malformed or unknown: "settings" or
+    "tpm_makers"."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_SETTINGS_BYTES + 1)
@@ -56,7 +68,20 @@ def read_portal_settings(path: Path) -> PortalSettings:
         raise Invalid("settings")
     for text in settings.station_keys:
         _station_key(text)
+    for text in settings.boot_images:
+        _digest(text)
+    Makers.read(Path(settings.tpm_makers))
     return settings
+
+
+def _digest(text: str) -> bytes:
+    try:
+        value = bytes.fromhex(text)
+    except ValueError as error:
+        raise Invalid("settings") from error
+    if len(value) != PCR_BYTES:
+        raise Invalid("settings")
+    return value
 
 
 def _station_key(text: str) -> bytes:

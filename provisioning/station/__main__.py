@@ -25,6 +25,7 @@ COMMANDS = {
     "status": commands.status,
     "sheet": commands.sheet,
     "hand-over": commands.hand_over,
+    "revoke": commands.revoke,
     "words": commands.words,
 }
 

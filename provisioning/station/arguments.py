@@ -29,6 +29,7 @@ NEEDED = {
     "status": ("folder",),
     "sheet": ("folder",),
     "hand-over": ("folder",),
+    "revoke": ("folder", "key", "portal_ca"),
     "words": (),
 }
 
@@ -129,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--page-port", type=_port, metavar="N")
         added.add_argument("--lan-host", metavar="NAME", help="staff's host; {box} likewise")
         added.add_argument("--lan-port", type=_port, metavar="N")
-    for added in (enrol, several, resume):
+    revoke = command("revoke", "the box was reset, replaced or lost: the portal takes it out for good")
+    for added in (enrol, several, resume, revoke):
         added.add_argument("--portal-ca", metavar="FILE", help="PEM file of the portal's authority")
         added.add_argument("--key", metavar="FILE", help="this station's key (new-key)")
         added.add_argument("--paper", choices=("de", "en", "both", "none"), help="languages of handover.pdf")
@@ -143,9 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     sheet = command("sheet", "draw the handover sheet again and say where it is")
     sheet.add_argument("--paper", choices=("de", "en", "both"))
     hand_over = command("hand-over", "the practice has its sheet: remove the claim code from this station")
-    for added in (sheet, hand_over):
+    for added in (sheet, hand_over, revoke):
         added.add_argument("serials", nargs="+", metavar="SERIAL")
-    for added in (enrol, several, resume, status, sheet, hand_over):
+    for added in (enrol, several, resume, status, sheet, hand_over, revoke):
         added.add_argument("--folder", metavar="FOLDER", help="where this station keeps its boxes")
     for added in (several, resume, status):
         added.add_argument("--language", choices=("de", "en"), default="de", help="of the table")

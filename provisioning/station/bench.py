@@ -16,12 +16,13 @@ import msgspec
 from cryptography import x509
 
 from appliance.core.errors import FAMILIES, Tampered, Unavailable
+from appliance.formats.attestation import Evidence, Identity
 from provisioning.station.address import FixedAddress, split_address
 
 NAME = "praxissafe-bench.invalid"
 REQUEST_TIMEOUT_S = 150.0
 DIAL_TIMEOUT_S = 10.0
-MAX_ANSWER_BYTES = 16 * 1024
+MAX_ANSWER_BYTES = 32 * 1024
 CODE_PATTERN = r"^[a-z0-9_]{1,64}$"
 
 
@@ -54,7 +55,7 @@ class Failure(msgspec.Struct, forbid_unknown_fields=True):
     code: Annotated[str, msgspec.Meta(pattern=CODE_PATTERN)]
 
 
-Answer = TypeVar("Answer", NewBox, Finished, BoxState)
+Answer = TypeVar("Answer", NewBox, Identity, Evidence, Finished, BoxState)
 
 
 def bench_fingerprint(address: str) -> bytes:
@@ -88,6 +89,11 @@ async def ask_box(
 async def ask_state(address: str, fingerprint: bytes) -> str:
     """Ask how far the box is: "new", "enrolled" or "finished". Raises what `ask_box` raises."""
     return (await _ask("GET", address, fingerprint, "/state", None, BoxState)).state
+
+
+async def ask_identity(address: str, fingerprint: bytes) -> Identity:
+    """Ask who the box's TPM is. Raises what `ask_box` raises."""
+    return await _ask("GET", address, fingerprint, "/identity", None, Identity)
 
 
 async def _ask(

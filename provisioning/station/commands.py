@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.formats.device_record import decode_record
+from appliance.formats.revocation import make_revocation
 from provisioning.station.enrol import Order, Station, Tell, enrol, print_paper
 from provisioning.station.fingerprint_words import words_of
 from provisioning.station.portal import portal_context
+from provisioning.station.portal import revoke as ask_to_revoke
 from provisioning.station.progress import Progress, with_step
 from provisioning.station.several import Listed, Outcome, enrol_several, order_again, read_list
 from provisioning.station.station_key import make_station_key, public_text, read_station_key
@@ -118,6 +120,27 @@ def hand_over(chosen: argparse.Namespace) -> int:
             files.write_progress(with_step(progress, "handed_over", Station.now()))
             files.forget_claim_code()
             print(say("say.handed_over", serial=serial))
+    return 0
+
+
+def revoke(chosen: argparse.Namespace) -> int:
+    """Have the portal take boxes out for good, and put their folders aside."""
+    workbench, key = Workbench(chosen.folder), read_station_key(chosen.key)
+    portal_ca = _read_authority(chosen.portal_ca)
+    for serial in chosen.serials:
+        workbench.known(serial)
+        with workbench.hold(serial) as files:
+            _, progress = workbench.known(serial)
+            if progress.place is None or not progress.has("registered"):
+                raise Refused("not_registered")
+            place = progress.place
+            revocation = make_revocation(progress.box, place.portal_name, Station.now(), key)
+            asyncio.run(
+                ask_to_revoke(place.portal_address, place.portal_name, portal_ca, msgspec.json.encode(revocation))
+            )
+            files.forget_claim_code()
+            workbench.put_aside(progress)
+            print(say("say.revoked", serial=serial))
     return 0
 
 

@@ -4,8 +4,9 @@ The box makes its keys once and gives a fresh claim code each time until it is c
 record again and refuses another key for a known box; the sheet is on disk before the box closes its door. After each
 step the state file is replaced whole, so a run that ended anywhere, by a power cut too, is simply run again.
 
-A box is refused before the portal hears of it when its serial was begun with another box, or when its id or device
-key is known under another serial: then one key is in two devices, or two labels were swapped.
+A box is refused before the portal hears of it when its serial was begun with another box, or when its id, device key
+or TPM is known under another serial: then one key is in two devices, or two labels were swapped. That the TPM is
+genuine and holds the key, the portal finds out; the station carries question and answer between the two.
 Order and reasons: docs/formats/enrolment.md.
 """
 
@@ -17,12 +18,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 from nacl.signing import SigningKey
 
 from appliance.core.errors import PraxisError, Refused, Tampered, Unavailable
-from appliance.formats.device_record import encode_record, make_record, sign_record
-from provisioning.station.bench import Finished, NewBox, ask_box, ask_state, bench_fingerprint, shows_name
+from appliance.formats.attestation import Evidence, Identity, Question
+from appliance.formats.device_record import make_record, sign_record
+from appliance.formats.endorsement import Endorsement, read_endorsement
+from appliance.formats.registration import Application
+from provisioning.station.bench import (
+    Finished,
+    NewBox,
+    ask_box,
+    ask_identity,
+    ask_state,
+    bench_fingerprint,
+    shows_name,
+)
 from provisioning.station.files import write_whole
 from provisioning.station.paper import draw_handover
 from provisioning.station.portal import register
@@ -115,7 +128,7 @@ class _Run:
         else:
             sheet = await self._enrol(earlier)
         if not sheet.finished:
-            sheet = replace(sheet, finished=True)
+            sheet = replace(sheet, finished=True, tpm=self._progress.tpm)
             self._files.write_sheet(sheet)
         if self._station.languages and not self._progress.has("printed"):
             self._tell("paper")
@@ -148,14 +161,16 @@ class _Run:
             return await self._closed_before(earlier, error)
         if made.serial != order.serial:
             raise Unavailable("box_answer")
-        sheet = self._take_keys(made, earlier)
-        await self._register(sheet, made)
+        identity = await ask_identity(order.bench_address, seen)
+        endorsement = read_endorsement(identity.endorsement_certificate)
+        sheet = self._take_keys(made, endorsement, earlier)
+        await self._register(sheet, made, identity, seen)
         self._tell("finish")
         await ask_box(order.bench_address, seen, "/finish", {"ticket": made.ticket}, Finished)
         self._done("closed")
         return sheet
 
-    def _take_keys(self, made: NewBox, earlier: Sheet | None) -> Sheet:
+    def _take_keys(self, made: NewBox, endorsement: Endorsement, earlier: Sheet | None) -> Sheet:
         """Refuse a duplicate, keep the sheet; without a pause, so that boxes enrolled at once see each other."""
         sheet = _sheet(self._order, made)
         device = hashlib.sha256(made.device_key).hexdigest()
@@ -163,28 +178,38 @@ class _Run:
             earlier is not None and earlier.device_fingerprint != sheet.device_fingerprint
         ):
             raise Refused("serial_taken")
-        other = self._station.workbench.find_duplicate(self._order.serial, made.box, device)
+        tpm = endorsement.fingerprint.hex()
+        other = self._station.workbench.find_duplicate(self._order.serial, made.box, device, tpm)
         if other is not None:
             raise Refused("key_enrolled", serial=other)
         issued_at = self._progress.issued_at or self._station.now()
-        self._done("keys", box=made.box, device_fingerprint=device, issued_at=issued_at)
+        self._done("keys", box=made.box, device_fingerprint=device, endorsement_fingerprint=tpm, issued_at=issued_at)
         self._files.write_sheet(sheet)
         self._done("sheet")
         return sheet
 
-    async def _register(self, sheet: Sheet, made: NewBox) -> None:
+    async def _register(self, sheet: Sheet, made: NewBox, identity: Identity, seen: bytes) -> None:
         order = self._order
-        self._tell("register")
+        endorsement = read_endorsement(identity.endorsement_certificate)
         record = make_record(
             box=bytes.fromhex(made.box),
             device_key=made.device_key,
+            endorsement=endorsement.fingerprint,
             host_name=sheet.patient_host,
             portal_name=order.portal_name,
             issued_at=self._progress.issued_at,
         )
-        signed = encode_record(sign_record(record, self._station.key))
-        await register(order.portal_address, order.portal_name, order.portal_ca, signed)
-        self._done("registered")
+        application = Application(record=sign_record(record, self._station.key), identity=identity)
+
+        async def prove(question: Question) -> Evidence:
+            self._tell("prove")
+            body = msgspec.to_builtins(question)
+            return await ask_box(order.bench_address, seen, "/proof", body, Evidence)
+
+        self._tell("register")
+        data = msgspec.json.encode(application)
+        await register(order.portal_address, order.portal_name, order.portal_ca, data, prove)
+        self._done("registered", tpm=endorsement.maker)
 
     async def _closed_before(self, earlier: Sheet, error: Unavailable | Refused) -> Sheet:
         """Take up a run whose last answer was lost: the door is shut, and the box shows the name of its sheet."""

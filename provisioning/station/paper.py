@@ -77,6 +77,7 @@ def _draw_page(pdf: FPDF, sheet: Sheet, t: Texts) -> None:
         ("paper.fingerprint", f"{sheet.device_fingerprint[:39]}\n{sheet.device_fingerprint[40:]}"),
         ("paper.box", sheet.box),
         ("paper.patients", sheet.patient_host),
+        ("paper.tpm", f"{sheet.tpm}: {t('paper.tpm_proven')}" if sheet.tpm else t("paper.tpm_unproven")),
     ):
         _draw_row(pdf, t(label), value)
     pdf.ln(1)

@@ -1,14 +1,17 @@
-"""Lay a device record at the portal: over TLS, by the portal's name, under the one authority given."""
+"""Register a box at the portal: lay its record there, have its TPM answer. By TLS, under the one authority given."""
 
 from __future__ import annotations
 
 import ssl
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 import aiohttp
 import msgspec
 
-from appliance.core.errors import Invalid, Refused, Tampered, Unavailable
+from appliance.core.errors import Invalid, PraxisError, Refused, Tampered, Unavailable
+from appliance.formats.attestation import Evidence, Question
+from appliance.formats.registration import Asked, Proof
 from provisioning.station.address import FixedAddress, split_address
 from provisioning.station.bench import CODE_PATTERN, read_capped
 
@@ -22,6 +25,9 @@ class Refusal(msgspec.Struct, forbid_unknown_fields=True):
     error: Annotated[str, msgspec.Meta(pattern=CODE_PATTERN)]
 
 
+Body = TypeVar("Body", Asked, Refusal)
+
+
 def portal_context(portal_ca: str) -> ssl.SSLContext:
     """Give a context that trusts this authority and no other; Invalid("portal_ca") for a text that is none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -33,32 +39,64 @@ def portal_context(portal_ca: str) -> ssl.SSLContext:
     return context
 
 
-async def register(address: str, portal_name: str, portal_ca: str, record: bytes) -> None:
-    """Lay a signed device record at the portal; returns when it holds it, raises what it refused with.
+async def register(
+    address: str,
+    portal_name: str,
+    portal_ca: str,
+    application: bytes,
+    prove: Callable[[Question], Awaitable[Evidence]],
+) -> None:
+    """Lay a signed device record and the TPM's identity at the portal, and have the TPM answer what it asks.
 
-    Refused("station") if the portal does not list this station or is not the one of the record, Refused(<conflict>)
-    if box, key or name are taken, Invalid("device_record"), Tampered("portal_certificate"),
-    Unavailable("portal_away" or "portal_answer").
+    `prove` asks the box. Returns when the portal holds the record. Raises Refused("station") if the portal does not
+    list this station or is not the one of the record, Refused(<conflict>) if box, keys or name are taken,
+    Refused(<code>) for a TPM or a boot that it does not take, Invalid(<code>), Tampered("portal_certificate"),
+    Unavailable("portal_away", "portal_answer", "challenge" or "portal_busy"), and what `prove` raises.
     """
     host, port = split_address(address)
     connector = aiohttp.TCPConnector(resolver=FixedAddress(host), ssl=portal_context(portal_ca))
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    url = f"https://{portal_name}:{port}"
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
+        status, body = await _post(client, f"{url}/devices", application)
+        if status == 202:
+            asked = _decoded(body, Asked)
+            proof = Proof(challenge=asked.challenge, evidence=await prove(asked.question))
+            status, body = await _post(client, f"{url}/proofs", msgspec.json.encode(proof))
+    if status not in (200, 201):
+        raise _refused(status, _decoded(body, Refusal).error)
+
+
+async def revoke(address: str, portal_name: str, portal_ca: str, revocation: bytes) -> None:
+    """Have the portal take a box out for good; Refused("station"), Refused("box_unknown"), else as `register`."""
+    host, port = split_address(address)
+    connector = aiohttp.TCPConnector(resolver=FixedAddress(host), ssl=portal_context(portal_ca))
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as client:
+        status, body = await _post(client, f"https://{portal_name}:{port}/revocations", revocation)
+    if status != 200:
+        raise _refused(status, _decoded(body, Refusal).error)
+
+
+async def _post(client: aiohttp.ClientSession, url: str, data: bytes) -> tuple[int, bytes]:
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
-            client.post(f"https://{portal_name}:{port}/devices", data=record, allow_redirects=False) as answer,
-        ):
-            body = await read_capped(answer.content, MAX_ANSWER_BYTES)
+        async with client.post(url, data=data, allow_redirects=False) as answer:
+            return answer.status, await read_capped(answer.content, MAX_ANSWER_BYTES)
     except aiohttp.ClientConnectorCertificateError as error:
         raise Tampered("portal_certificate") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Unavailable("portal_away") from error
-    if answer.status in (200, 201):
-        return
+
+
+def _decoded(body: bytes, kind: type[Body]) -> Body:
     try:
-        refusal = msgspec.json.decode(body, type=Refusal).error
+        return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError:
         raise Unavailable("portal_answer") from None
-    if answer.status in (403, 409):
-        raise Refused(refusal)
-    raise Invalid("device_record") if answer.status == 400 else Unavailable("portal_answer")
+
+
+def _refused(status: int, code: str) -> PraxisError:
+    if status in (403, 404, 409, 422):
+        return Refused(code)
+    if status in (410, 503):
+        return Unavailable(code)
+    return Invalid(code) if status == 400 else Unavailable("portal_answer")

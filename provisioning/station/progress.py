@@ -54,6 +54,10 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     bench_sha256: str = ""
     box: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")] = ""
     device_fingerprint: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    #: SHA-256 of the TPM's endorsement key, from step "keys" on.
+    endorsement_fingerprint: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    #: Maker and model of the TPM, once it has proven itself to the portal.
+    tpm: Annotated[str, msgspec.Meta(max_length=64)] = ""
     issued_at: Seconds = 0
     done: dict[Step, Seconds] = {}
     failure: LastFailure | None = None
@@ -104,6 +108,10 @@ def is_same_device(progress: Progress, box: str, device_fingerprint: str) -> boo
     return not progress.box or (progress.box, progress.device_fingerprint) == (box, device_fingerprint)
 
 
-def is_duplicate(other: Progress, serial: str, box: str, device_fingerprint: str) -> bool:
-    """Say whether `other` is another serial that has this box or this device key."""
-    return other.serial != serial and (other.box == box or other.device_fingerprint == device_fingerprint)
+def is_duplicate(other: Progress, serial: str, box: str, device_fingerprint: str, endorsement: str) -> bool:
+    """Say whether `other` is another serial that has this box, this device key or this TPM."""
+    return other.serial != serial and (
+        other.box == box
+        or other.device_fingerprint == device_fingerprint
+        or other.endorsement_fingerprint == endorsement
+    )

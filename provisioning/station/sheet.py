@@ -27,6 +27,8 @@ class Sheet(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     practice_url: str
     patient_host: str
     device_fingerprint: str
+    #: Maker and model of the TPM that has proven itself; "" before.
+    tpm: str = ""
     finished: bool
 
 

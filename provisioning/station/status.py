@@ -41,7 +41,7 @@ def table_of(rows: Sequence[Row], t: Texts) -> str:
     """Give the table for people, with the advice for each failure below."""
     if not rows:
         return t("table.nobody")
-    head = [t(f"table.{name}") for name in ("serial", "box", *STEPS, "next")]
+    head = [t(f"table.{name}") for name in ("serial", "box", *STEPS, "tpm", "next")]
     lines = [head, *(_cells(row, t) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     table = [
@@ -53,9 +53,15 @@ def table_of(rows: Sequence[Row], t: Texts) -> str:
 def _cells(row: Row, t: Texts) -> list[str]:
     progress = row.progress
     if progress is None:
-        return [row.serial, "", *("?" for _ in STEPS), t("table.damaged")]
+        return [row.serial, "", *("?" for _ in STEPS), "?", t("table.damaged")]
     states = [t(f"table.{state_of(progress, step)}") for step in STEPS]
-    return [row.serial, progress.box[:8], *states, t(f"table.next_{command_for(progress)}")]
+    return [
+        row.serial,
+        progress.box[:8],
+        *states,
+        progress.tpm or t("table.missing"),
+        t(f"table.next_{command_for(progress)}"),
+    ]
 
 
 def _advice(rows: Sequence[Row], t: Texts) -> list[str]:
@@ -82,6 +88,8 @@ def _plain(row: Row) -> dict[str, object]:
         "damaged": False,
         "box": progress.box,
         "device_fingerprint": progress.device_fingerprint,
+        "endorsement_fingerprint": progress.endorsement_fingerprint,
+        "tpm": progress.tpm,
         "steps": [{"step": step, "state": state_of(progress, step), "at": progress.done.get(step)} for step in STEPS],
         "failure": None if failure is None else msgspec.to_builtins(failure),
         "next": command_for(progress),

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.core.errors import Invalid, NotFound, Unavailable
+from provisioning.files import sync_folder
 from provisioning.station.files import disk_failure, remove, write_whole
 from provisioning.station.progress import SERIAL_PATTERN, Progress, is_duplicate
 from provisioning.station.sheet import Sheet, read_sheet, write_sheet
@@ -129,13 +130,22 @@ class Workbench:
         except OSError as error:
             raise Invalid("folder") from error
 
-    def find_duplicate(self, serial: str, box: str, device_fingerprint: str) -> str | None:
-        """Give another serial under which this box or this device key was enrolled.
+    def put_aside(self, progress: Progress) -> None:
+        """Move a revoked box's folder aside, to `<serial>.revoked-<8 digits of the box>`: the serial is free."""
+        folder = self._folder / progress.serial
+        try:
+            folder.rename(folder.with_name(f"{progress.serial}.revoked-{progress.box[:8]}"))
+            sync_folder(self._folder)
+        except OSError as error:
+            raise disk_failure(error) from error
+
+    def find_duplicate(self, serial: str, box: str, device_fingerprint: str, endorsement: str) -> str | None:
+        """Give another serial under which this box, this device key or this TPM was enrolled.
 
         Invalid("state", serial=…) if one cannot be read: then nobody can say that there is none.
         """
         for name in self.serials():
             other = self.files(name).read_progress()
-            if other is not None and is_duplicate(other, serial, box, device_fingerprint):
+            if other is not None and is_duplicate(other, serial, box, device_fingerprint, endorsement):
                 return name
         return None

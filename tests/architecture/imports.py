@@ -28,6 +28,7 @@ DOORS = {
     "nacl": (
         "appliance/vault/passwords.py",
         "appliance/formats/device_record.py",
+        "appliance/formats/revocation.py",
         "provisioning/station/",
         "provisioning/portal/",
     ),

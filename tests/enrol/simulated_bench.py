@@ -1,6 +1,6 @@
 """A bench without a container: enrol's own routes over its own TLS on a loopback port, before a vault that is simulated.
 
-`SimulatedVault` keeps what the contract says of Provision, FinishProvisioning and Describe, and can be told to fail.
+`SimulatedVault` keeps what the contract says of Provision, IdentifyTpm, ProveTpm, FinishProvisioning and Describe, and can be told to fail.
 """
 
 from __future__ import annotations
@@ -15,16 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from appliance.contracts.vault import VAULT, Box, Describe, FinishProvisioning, NewBox, Provision
+from appliance.contracts.vault import (
+    VAULT,
+    Box,
+    Describe,
+    FinishProvisioning,
+    IdentifyTpm,
+    NewBox,
+    ProveTpm,
+    Provision,
+    TpmEvidence,
+    TpmIdentity,
+)
 from appliance.core.accept import accept_connections
 from appliance.core.errors import PraxisError, Refused, Unavailable
 from appliance.core.varlink import Caller, Done, Peer, serve
 from appliance.enrol.bench_certificate import BenchContext, make_bench_context
 from appliance.enrol.routes import LIMITS, Routes
+from appliance.formats.attestation import Question, qualifying_data
+from tests.simulators.attesting_tpm import AttestingTpm
 
 BOX = "ab" * 16
 ORDER = {
@@ -44,7 +58,7 @@ class SimulatedVault:
     """Makes keys once and a fresh claim code each time."""
 
     box: str = BOX
-    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    tpm: AttestingTpm = field(default_factory=AttestingTpm)
     orders: list[Provision] = field(default_factory=list)
     finished: bool = False
     #: What it says its label is; the order's, if empty.
@@ -56,6 +70,17 @@ class SimulatedVault:
 
     def __post_init__(self) -> None:
         self.may_answer.set()
+        self._key: ec.EllipticCurvePrivateKey | None = None
+
+    @property
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        """The device key; another one is in another TPM."""
+        return self._key or self.tpm.device
+
+    @key.setter
+    def key(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        self.tpm = AttestingTpm(device=key) if isinstance(key.curve, ec.SECP256R1) else AttestingTpm()
 
     @property
     def claim_code(self) -> str:
@@ -68,6 +93,16 @@ class SimulatedVault:
         self.orders.append(call)
         der = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return NewBox(box=self.box, device_key=der, claim_code=self.claim_code, serial=self.serial or call.serial)
+
+    async def answer_identify_tpm(self, _: IdentifyTpm, __: Caller) -> TpmIdentity:
+        return TpmIdentity(**msgspec.structs.asdict(self.tpm.identify()))
+
+    async def answer_prove_tpm(self, call: ProveTpm, _: Caller) -> TpmEvidence:
+        question = Question(credential=call.credential, encrypted_seed=call.encrypted_seed, nonce=call.nonce)
+        box, portal_name = bytes.fromhex(self.box), self.orders[-1].portal_name
+        return TpmEvidence(
+            **msgspec.structs.asdict(self.tpm.prove(question, qualifying_data(box, portal_name, call.nonce)))
+        )
 
     async def answer_finish(self, _: FinishProvisioning, __: Caller) -> Done:
         if self.failure:
@@ -101,6 +136,8 @@ class SimulatedVault:
         answers = dict.fromkeys(VAULT.verbs.values(), answer_nothing) | {
             Provision: self.answer_provision,
             FinishProvisioning: self.answer_finish,
+            IdentifyTpm: self.answer_identify_tpm,
+            ProveTpm: self.answer_prove_tpm,
             Describe: self.answer_describe,
         }
         with socket.socket(socket.AF_UNIX) as listener:

@@ -24,6 +24,7 @@ def signed(**changes: object) -> device_record.DeviceRecord:
     fields = {
         "box": b"b" * 16,
         "device_key": DEVICE_KEY,
+        "endorsement": b"e" * 32,
         "host_name": "praxis-62626262.localhost",
         "portal_name": "praxis-portal.localhost",
         "issued_at": 1_800_000_000,
@@ -43,9 +44,10 @@ def test_the_signed_bytes_are_those_of_the_page() -> None:
     assert data[:27] == b"praxissafe device record 1\0"
     assert data[27:43] == b"b" * 16
     assert data[43:108] == DEVICE_POINT
-    assert int.from_bytes(data[140:148], "big") == 1_800_000_000
-    assert data[148] == 25
-    assert data[149:] == b"praxis-62626262.localhost"
+    assert data[108:140] == b"e" * 32
+    assert int.from_bytes(data[172:180], "big") == 1_800_000_000
+    assert data[180] == 25
+    assert data[181:] == b"praxis-62626262.localhost"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,7 @@ def test_the_signed_bytes_are_those_of_the_page() -> None:
     [
         {"box": "63" * 16},
         {"host_name": "other.localhost"},
+        {"endorsement": "A" * 43},
         {"issued_at": 1_800_000_001},
         {"signature": "A" * 86},
     ],
@@ -80,6 +83,7 @@ def test_a_record_for_another_portal_is_refused() -> None:
         {"box": "bb"},
         {"version": 2},
         {"device_key": "A" * 87},
+        {"endorsement": "A" * 42},
         {"host_name": "Praxis.localhost"},
         {"host_name": "praxis.localhost."},
         {"host_name": "praxis-portal.localhost"},

@@ -10,6 +10,7 @@ MODULES = {
         "varlink_call", "varlink_reply", "varlink_stream", "yamux", "client_hello",
         "document", "document_inside", "manifest", "manifest_inside",
     ),
+    "tests.fuzz.attestation_parsers": ("tpm_key", "tpm_statement", "tpm_signature", "endorsement", "registration"),
     "tests.fuzz.http_parsers": ("multipart", "intake"),
 }  # fmt: skip
 NAMES = tuple(name for names in MODULES.values() for name in names)

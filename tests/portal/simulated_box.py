@@ -29,10 +29,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from appliance.formats import tunnel_control as control
+from appliance.formats.attestation import qualifying_data
 from appliance.formats.device_record import DeviceRecord, make_record, sign_record
+from appliance.formats.endorsement import read_endorsement
+from appliance.formats.registration import Application, Asked, Proof
 from appliance.formats.yamux import DataReceived, Session, StreamFinished, StreamReset
 from provisioning.portal.portal import Portal, open_portal
 from provisioning.portal.settings import PortalSettings
+from tests.simulators.attesting_tpm import MAKER, AttestingTpm
 
 PORTAL_NAME = "praxis-portal.localhost"
 STATION = nacl.signing.SigningKey(b"s" * 32)
@@ -52,7 +56,13 @@ async def portal_in(folder: Path, **settings: object) -> AsyncIterator[Portal]:
             bugs.append(failure)
 
     asyncio.get_running_loop().set_exception_handler(take_failure)
-    defaults = {"listen_port": 0, "station_keys": (STATION_KEY,), "handshake_timeout_s": 5.0}
+    (folder / "makers.pem").write_bytes(MAKER.pem)
+    defaults = {
+        "listen_port": 0,
+        "station_keys": (STATION_KEY,),
+        "handshake_timeout_s": 5.0,
+        "tpm_makers": str(folder / "makers.pem"),
+    }
     chosen = PortalSettings(
         portal_name=PORTAL_NAME,
         state_folder=str(folder / "portal"),
@@ -130,7 +140,8 @@ class SimulatedBox:
 
     def __init__(self, folder: Path) -> None:
         self.box = secrets.token_bytes(16)
-        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.tpm = AttestingTpm()
+        self.key = self.tpm.device
         self.host_name = f"praxis-{self.box.hex()[:8]}.localhost"
         self.certificate_path = folder / f"{self.box.hex()}.pem"
         self.orders = 0
@@ -141,10 +152,22 @@ class SimulatedBox:
     def public_key_info(self) -> bytes:
         return self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
+    @property
+    def endorsement(self) -> bytes:
+        return read_endorsement(self.tpm.certificate).fingerprint
+
+    def application(self, **changes: object) -> Application:
+        return Application(record=self.record(**changes), identity=self.tpm.identify())
+
+    def answer(self, asked: Asked) -> Proof:
+        qualifying = qualifying_data(self.box, PORTAL_NAME, asked.question.nonce)
+        return Proof(challenge=asked.challenge, evidence=self.tpm.prove(asked.question, qualifying))
+
     def record(self, **changes: object) -> DeviceRecord:
         fields: dict[str, object] = {
             "box": self.box,
             "device_key": self.public_key_info,
+            "endorsement": self.endorsement,
             "host_name": self.host_name,
             "portal_name": PORTAL_NAME,
             "issued_at": 1_800_000_000,

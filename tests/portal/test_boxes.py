@@ -25,6 +25,7 @@ class Fixture:
         settings = PortalSettings(
             portal_name="portal.example",
             state_folder=str(tmp_path),
+            tpm_makers="",
             **limits,  # type: ignore[arg-type]
         )
         self.boxes = Boxes(settings, Counts())

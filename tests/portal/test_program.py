@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.core.errors import Invalid
 from provisioning.portal.counts import Counts
@@ -23,13 +24,15 @@ from tests.portal.simulated_box import (
     dial_with,
     read_to_end,
 )
+from tests.simulators.attesting_tpm import MAKER
 
 
 def write_settings(folder: Path, more: str = "") -> Path:
     path = folder / "portal.toml"
+    (folder / "makers.pem").write_bytes(MAKER.pem)
     path.write_text(
         f'portal_name = "{PORTAL_NAME}"\nstate_folder = "{folder}/state"\nlisten_port = 0\n'
-        f'station_keys = ["{STATION_KEY}"]\n{more}'
+        f'station_keys = ["{STATION_KEY}"]\ntpm_makers = "{folder}/makers.pem"\n{more}'
     )
     return path
 
@@ -79,17 +82,37 @@ async def test_wrong_settings_are_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ["unknown = 1", "max_connections = 0", "idle_timeout_s = -1.0", "spare_connections = -1", 'listen_port = "x"'],
+    [
+        *(
+            "unknown = 1",
+            "max_connections = 0",
+            "idle_timeout_s = -1.0",
+            "spare_connections = -1",
+            'listen_port = "x"',
+        ),
+        *('boot_images = ["ab"]', f'boot_images = ["{"xy" * 32}"]'),
+    ],
 )
 def test_a_setting_out_of_bounds_is_invalid(tmp_path: Path, more: str) -> None:
     with pytest.raises(Invalid):
         read_portal_settings(write_settings(tmp_path, more + "\n"))
 
 
+@pytest.mark.parametrize("content", [None, b"", b"a letter", MAKER.intermediate.public_bytes(Encoding.PEM)])
+def test_a_portal_that_knows_no_maker_does_not_start(tmp_path: Path, content: bytes | None) -> None:
+    """An authority that did not sign itself leads to a maker and is none."""
+    path = write_settings(tmp_path)
+    (tmp_path / "makers.pem").unlink() if content is None else (tmp_path / "makers.pem").write_bytes(content)
+    with pytest.raises(Invalid, match="tpm_makers"):
+        read_portal_settings(path)
+
+
 @pytest.mark.parametrize("text", ['portal_name = "Bad Name"', 'station_keys = ["short"]'])
 def test_a_name_or_key_that_is_none_is_invalid(tmp_path: Path, text: str) -> None:
     path = tmp_path / "portal.toml"
-    path.write_text(f'{text}\nstate_folder = "x"\n' + ("" if "name" in text else 'portal_name = "a.example"\n'))
+    (tmp_path / "makers.pem").write_bytes(MAKER.pem)
+    shared = f'state_folder = "x"\ntpm_makers = "{tmp_path}/makers.pem"\n'
+    path.write_text(f"{text}\n{shared}" + ("" if "name" in text else 'portal_name = "a.example"\n'))
     with pytest.raises(Invalid):
         read_portal_settings(path)
 

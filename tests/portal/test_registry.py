@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import nacl.signing
 import pytest
 
 from appliance.core.errors import PraxisError, Refused, Tampered
-from appliance.formats.device_record import encode_record, sign_record
+from appliance.formats.device_record import sign_record
 from provisioning.portal.registry import Registry
 from tests.portal.simulated_box import PORTAL_NAME, STATION, SimulatedBox, portal_in
 
@@ -45,6 +44,24 @@ def test_a_device_key_belongs_to_one_box(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         registry.register(clone.record(device_key=box.public_key_info))
     assert refused.value.code == "device_key_taken"
+
+
+def test_a_tpm_belongs_to_one_box(tmp_path: Path) -> None:
+    registry, box, clone = registry_in(tmp_path), SimulatedBox(tmp_path), SimulatedBox(tmp_path)
+    registry.register(box.record())
+    for again in (registry, registry_in(tmp_path)):
+        with pytest.raises(Refused) as refused:
+            again.register(clone.record(endorsement=box.endorsement))
+        assert refused.value.code == "endorsement_taken"
+        assert refused.value.details == {"other": box.box.hex()}
+
+
+def test_a_box_stays_in_its_first_tpm(tmp_path: Path) -> None:
+    registry, box = registry_in(tmp_path), SimulatedBox(tmp_path)
+    registry.register(box.record())
+    with pytest.raises(Refused) as refused:
+        registry.register(box.record(endorsement=bytes(32), issued_at=1_900_000_000))
+    assert refused.value.code == "box_taken"
 
 
 def test_a_host_name_belongs_to_one_box(tmp_path: Path) -> None:
@@ -99,48 +116,11 @@ def test_a_record_changed_on_disk_or_of_a_removed_station_counts_no_more(tmp_pat
     assert registry_in(tmp_path, frozenset()).unusable == 2
 
 
-async def post(port: int, authority: Path, body: bytes) -> tuple[int, object]:
-    context = ssl.create_default_context(cafile=str(authority))
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(
-            f"https://127.0.0.1:{port}/devices", data=body, ssl=context, server_hostname=PORTAL_NAME
-        ) as answer,
-    ):
-        assert answer.headers["Server"] == "praxissafe-portal"
-        return answer.status, await answer.json() if answer.content_type == "application/json" else None
-
-
-async def test_a_station_registers_a_box_over_https(tmp_path: Path) -> None:
-    box, clone = SimulatedBox(tmp_path), SimulatedBox(tmp_path)
-    async with portal_in(tmp_path) as portal:
-
-        async def register(body: bytes) -> tuple[int, object]:
-            return await post(portal.port, portal.authority_path, body)
-
-        good = encode_record(box.record())
-        assert await register(good) == (201, {"registered": True})
-        assert await register(good) == (200, {"registered": True})
-        taken = encode_record(clone.record(device_key=box.public_key_info))
-        assert await register(taken) == (409, {"error": "device_key_taken"})
-        stranger = encode_record(sign_record(clone.record(), STRANGER))
-        wrong = encode_record(msgspec.structs.replace(clone.record(), host_name="other.example"))
-        other_portal = encode_record(clone.record(portal_name="other.example"))
-        for forbidden in (stranger, wrong, other_portal):
-            assert await register(forbidden) == (403, {"error": "station"})
-        assert await register(b"{}") == (400, {"error": "device_record"})
-        extra = json.dumps(json.loads(encode_record(clone.record())) | {"more": 1}).encode()
-        assert await register(extra) == (400, {"error": "device_record"})
-        assert (await register(b"x" * 5000))[0] == 413
-        assert portal.registry.device_point(clone.box) is None
-        assert (portal.counts.devices_registered, portal.counts.devices_refused) == (1, 6)
-
-
 async def test_nothing_lists_the_boxes(tmp_path: Path) -> None:
     async with portal_in(tmp_path) as portal:
         context = ssl.create_default_context(cafile=str(portal.authority_path))
         async with aiohttp.ClientSession() as session:
-            for path, status in {"/health": 200, "/": 404, "/devices": 405, "/registry": 404}.items():
+            for path, status in {"/health": 200, "/": 404, "/devices": 405, "/proofs": 405, "/registry": 404}.items():
                 url = f"https://127.0.0.1:{portal.port}{path}"
                 async with session.get(url, ssl=context, server_hostname=PORTAL_NAME) as answer:
                     assert answer.status == status

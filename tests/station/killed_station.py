@@ -51,6 +51,7 @@ def replace(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
 
 really_replace = pathlib.Path.replace
 pathlib.Path.replace = replace  # type: ignore[method-assign,assignment]
+enrol.ask_identity = bounded(enrol.ask_identity)
 enrol.ask_box = bounded(enrol.ask_box)  # type: ignore[assignment]
 enrol.register = bounded(enrol.register)
 

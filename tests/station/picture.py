@@ -14,6 +14,7 @@ SAMPLE = Sheet(
     practice_url="https://praxis-5c1d0b2f-lan.example/",
     patient_host="praxis-5c1d0b2f.example",
     device_fingerprint=fingerprint(b"a sample"),
+    tpm="IFX SLB9672",
     finished=True,
 )
 

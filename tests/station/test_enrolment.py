@@ -18,6 +18,7 @@ from provisioning.station.bench import bench_fingerprint
 from provisioning.station.workbench import Workbench
 from tests.enrol.simulated_bench import BOX, ORDER
 from tests.portal.simulated_box import portal_in
+from tests.simulators.attesting_tpm import AttestingTpm
 from tests.station.technician import ROOT, SERIAL, Technician, practice_page, run_station, technician
 
 
@@ -30,11 +31,12 @@ async def test_a_box_gets_keys_a_record_and_a_sheet(tmp_path: Path) -> None:
         assert sheet.claim_code == at_bench.bench.vault.claim_code
         assert sheet.patient_host == "praxis-abababab.localhost"
         assert sheet.practice_url == "https://praxis-abababab-lan.localhost:8443/"
+        assert sheet.tpm == at_bench.progress.tpm == "IFX SLB9672"
         assert len(sheet.device_fingerprint.split()) == 16
         assert sheet.finished
         assert at_bench.files.read_sheet() == sheet
         assert at_bench.files.sheet.stat().st_mode & 0o777 == 0o600
-        assert at_bench.told == ["bench_trusted", "keys", "register", "finish"]
+        assert at_bench.told == ["bench_trusted", "keys", "register", "prove", "finish"]
         assert list(at_bench.progress.done) == ["closed", "registered", "sheet", "keys", "reached"]
 
 
@@ -365,3 +367,22 @@ async def test_the_station_needs_nothing_of_a_box(tmp_path: Path) -> None:
     assert of_a_box == {"appliance.core", "appliance.core.errors"}
     assert not loaded & {"fpdf", "segno"}  # loaded with the first paper
     assert not loaded & {"systemd", "tpm2_pytss", "sqlcipher3", "prometheus_client"}
+
+
+async def test_a_box_that_was_reset_is_enrolled_again_once_the_old_one_is_revoked(tmp_path: Path) -> None:
+    """The same chip under the same serial, with a new id and a new key."""
+    async with technician(tmp_path) as at_bench:
+        old = await at_bench.enrol()
+        status, said, complained = await run_station("revoke", f"--settings={at_bench.write_settings()}", SERIAL)
+        assert status == 0, complained
+        assert SERIAL in said
+        assert at_bench.portal.registry.box_of(old.patient_host) is None
+        assert at_bench.workbench.serials() == []
+        aside = tmp_path / f"boxes/{SERIAL}.revoked-{old.box[:8]}"
+        assert {path.name for path in aside.iterdir()} == {"state.json", "lock"}
+        vault = at_bench.bench.vault
+        vault.finished, vault.box = False, "cd" * 16
+        vault.tpm = AttestingTpm(endorsement=vault.tpm.endorsement)
+        new = await at_bench.enrol(2000)
+        assert new.box == "cd" * 16
+        assert at_bench.portal.registry.box_of(new.patient_host) == bytes.fromhex(new.box)

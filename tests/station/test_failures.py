@@ -17,20 +17,27 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import structs
 
 from appliance.core.errors import FAMILIES, Invalid, PraxisError, Refused, Tampered, Unavailable
+from appliance.formats.attestation import DEVICE_ATTRIBUTES
+from appliance.formats.tpm_structures import FIXED_TPM, SigningKey
 from provisioning import files
-from provisioning.portal.routes import CONFLICTS
+from provisioning.portal import registration
+from provisioning.portal.routes import STATUSES
 from provisioning.station import enrol as station_enrol
 from provisioning.station import texts
 from provisioning.station.__main__ import EXIT_STATUSES, INTERRUPTED, main
-from provisioning.station.station_key import make_station_key
+from provisioning.station.station_key import make_station_key, public_text
 from provisioning.station.workbench import Workbench
 from tests.enrol.simulated_bench import ORDER
 from tests.portal.simulated_box import PORTAL_NAME, portal_in
+from tests.simulators.attesting_tpm import PCRS, AttestingTpm
+from tests.simulators.tpm_maker import HandMaker
 from tests.station.technician import ROOT, SERIAL, Technician, practice_page, technician
 
 NOWHERE = "/nowhere/file"
@@ -176,6 +183,104 @@ async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
 async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
     await enrolled(at_bench, elsewhere=True)
     at_bench.bench.vault.box = "cd" * 16
+    return at_bench.words()
+
+
+@scenario("Refused", "endorsement_taken")
+async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
+    await enrolled(at_bench, elsewhere=True)
+    at_bench.bench.vault.box = "cd" * 16
+    at_bench.bench.vault.tpm = AttestingTpm(endorsement=at_bench.bench.vault.tpm.endorsement)
+    return at_bench.words()
+
+
+def a_tpm(code: str, **facts: Any) -> None:
+    """A TPM or a boot that the portal does not take."""
+
+    async def prepare(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
+        at_bench.bench.vault.tpm = AttestingTpm(**facts)
+        return at_bench.words()
+
+    SCENARIOS[code] = (FAMILIES["Refused"], prepare)
+
+
+a_tpm("endorsement_certificate", maker=HandMaker("Stranger"))
+a_tpm("tpm_key", device_attributes=DEVICE_ATTRIBUTES & ~FIXED_TPM)
+a_tpm("quoted_nothing", pcrs=[PCRS[0], bytes(32), bytes(32)])
+a_tpm("quoted_parameters", pcrs=[PCRS[0], PCRS[1], PCRS[1]])
+
+
+@scenario("Refused", "quoted_image")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    (at_bench.folder / "other").mkdir()
+    public = public_text(at_bench.station.key)
+    other = await stack.enter_async_context(
+        portal_in(at_bench.folder / "other", station_keys=(public,), boot_images=("ab" * 32,))
+    )
+    return at_bench.words(f"--portal=127.0.0.1:{other.port}", f"--portal-ca={other.authority_path}")
+
+
+@scenario("Refused", "attestation")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setattr("tests.enrol.simulated_bench.qualifying_data", lambda *_: bytes(32))
+    return at_bench.words()
+
+
+@scenario("Invalid", "tpm_structure")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setattr(AttestingTpm, "attestation_area", property(lambda tpm: SigningKey(0, b"", b"", b"")))
+    return at_bench.words()
+
+
+@scenario("Tampered", "credential")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setattr(AttestingTpm, "_seed", lambda *_: bytes(32))
+    return at_bench.words()
+
+
+@scenario("Unavailable", "challenge")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    stack.enter_context(pytest.MonkeyPatch.context()).setattr(registration, "QUESTION_LIFETIME_S", 0.0)
+    return at_bench.words()
+
+
+async def revoking(at_bench: Technician) -> list[str]:
+    return ["revoke", f"--settings={at_bench.write_settings()}", SERIAL]
+
+
+@scenario("Refused", "revoked")
+async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
+    await enrolled(at_bench)
+    assert await asyncio.to_thread(main, await revoking(at_bench)) == 0
+    return at_bench.words()
+
+
+@scenario("Refused", "box_unknown")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    (at_bench.folder / "other").mkdir()
+    public = public_text(at_bench.station.key)
+    other = await stack.enter_async_context(portal_in(at_bench.folder / "other", station_keys=(public,)))
+    await enrolled(at_bench, portal_address=f"127.0.0.1:{other.port}", portal_ca=other.authority_path.read_text())
+    progress = at_bench.progress
+    assert progress.place is not None
+    here = structs.replace(progress.place, portal_address=f"127.0.0.1:{at_bench.portal.port}")
+    at_bench.files.write_progress(structs.replace(progress, place=here))
+    return await revoking(at_bench)
+
+
+@scenario("Refused", "not_registered")
+async def _(at_bench: Technician, _: contextlib.AsyncExitStack) -> list[str]:
+    with pytest.raises(Unavailable):
+        await at_bench.enrol(portal_address="127.0.0.1:1")
+    return await revoking(at_bench)
+
+
+@scenario("Unavailable", "portal_busy")
+async def _(at_bench: Technician, stack: contextlib.AsyncExitStack) -> list[str]:
+    stack.enter_context(pytest.MonkeyPatch.context()).setattr(registration, "MAX_QUESTIONS", 0)
     return at_bench.words()
 
 
@@ -379,7 +484,7 @@ def test_every_code_the_station_raises_has_its_words() -> None:
 
 
 def test_what_the_portal_and_the_box_may_answer_has_its_words() -> None:
-    assert {*CONFLICTS, "station"} <= set(SCENARIOS)
+    assert {*STATUSES, "station"} <= set(SCENARIOS)
     page = (ROOT / "docs/formats/enrolment.md").read_text()
     for code in ("order", "host", "provisioned", "ticket"):
         assert f"`{code}`" in page

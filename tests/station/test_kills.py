@@ -82,7 +82,7 @@ async def test_a_station_killed_at_any_boundary_goes_on_with_the_same_command(tm
             whole = await run(0, words)
             assert whole["status"] == 0
             check_result(at_bench)
-        assert whole["boundaries"] == 2 * (2 + 1 + 6 + 2 + 1)  # questions, the record, states, sheets, the paper
+        assert whole["boundaries"] == 2 * (4 + 1 + 6 + 2 + 1)  # questions, the record, states, sheets, the paper
         for kill_at in range(1, whole["boundaries"] + 1):
             async with bench(f"kill-{kill_at}") as (at_bench, words):
                 assert (await run(kill_at, words))["status"] == -9, kill_at

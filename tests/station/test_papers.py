@@ -29,6 +29,7 @@ SHEET = Sheet(
     practice_url="https://praxis-abababab-lan.example:8443/",
     patient_host="praxis-abababab.example",
     device_fingerprint=fingerprint(b"key"),
+    tpm="IFX SLB9672",
     finished=True,
 )
 THANKS = "legal winner thank year wave sausage worth useful "
@@ -107,6 +108,8 @@ def test_every_language_has_a_page_with_everything_on_it() -> None:
             assert found[word]
         for group in SHEET.device_fingerprint.split():
             assert group in page
+    assert "IFX SLB9672: echt, der Schlüssel liegt in ihm" in german
+    assert "IFX SLB9672: genuine, the key is inside it" in english
     assert len(pages_of(draw_handover(SHEET, ("en",)))) == 1
 
 
@@ -164,12 +167,14 @@ def test_the_longest_names_stay_on_the_page() -> None:
 
 def test_the_table_says_what_is_done_and_what_is_missing_in_words() -> None:
     begun = with_step(with_step(Progress(serial="PS-0001"), "reached", 5), "keys", 6, box="ab" * 16)
+    registered = with_step(Progress(serial="PS-0005"), "registered", 8, tpm="IFX SLB9672")
     failed = with_failure(Progress(serial="PS-0002"), Refused("key_enrolled", serial="PS-0001"), 7)
     rows = [
         Row("PS-0001", begun),
         Row("PS-0002", failed),
         Row("PS-0003", None),
         Row("PS-0004", Progress(serial="PS-0004")),
+        Row("PS-0005", registered),
     ]
     german = table_of(rows, texts_in("de")).splitlines()
     assert german[0].split() == [
@@ -182,18 +187,21 @@ def test_the_table_says_what_is_done_and_what_is_missing_in_words() -> None:
         "geschlossen",
         "gedruckt",
         "übergeben",
+        "Sicherheitschip",
         "Als",
         "Nächstes",
     ]
-    assert german[1].split() == ["PS-0001", "abababab", "ja", "ja", "–", "–", "–", "–", "–", "resume"]
-    assert german[2].split() == ["PS-0002", "FEHLER", "–", "–", "–", "–", "–", "–", "enrol"]
-    assert german[4].split() == ["PS-0004", "–", "–", "–", "–", "–", "–", "–", "enrol"]
-    assert "PS-0002: Dieses Gerät oder sein Schlüssel ist schon unter PS-0001 eingerichtet." in german[6]
+    assert german[1].split() == ["PS-0001", "abababab", "ja", "ja", "–", "–", "–", "–", "–", "–", "resume"]
+    assert german[2].split() == ["PS-0002", "FEHLER", "–", "–", "–", "–", "–", "–", "–", "enrol"]
+    assert german[4].split() == ["PS-0004", "–", "–", "–", "–", "–", "–", "–", "–", "enrol"]
+    assert "IFX SLB9672" in german[5]
+    assert "PS-0002: ALARM: Dieses Gerät oder sein Schlüssel ist schon unter PS-0001 eingerichtet." in german[7]
     english = table_of(rows, texts_in("en"))
-    assert "PS-0002: This box or its key is enrolled already as PS-0001." in english
+    assert "PS-0002: ALARM: This box or its key is enrolled already as PS-0001." in english
     assert "PS-0003: The file state.json of PS-0003 is damaged" in english
     said = json.loads(json_of(rows))
-    assert [row["serial"] for row in said] == ["PS-0001", "PS-0002", "PS-0003", "PS-0004"]
+    assert [row["serial"] for row in said] == ["PS-0001", "PS-0002", "PS-0003", "PS-0004", "PS-0005"]
+    assert [row.get("tpm") for row in said] == ["", "", None, "", "IFX SLB9672"]
     assert said[0]["steps"][:3] == [
         {"step": "reached", "state": "done", "at": 5},
         {"step": "keys", "state": "done", "at": 6},

@@ -29,6 +29,7 @@ def test_the_portal_knows_the_box_by_its_device_key_only(box: DemoBox):
         "version",
         "box",
         "device_key",
+        "endorsement",
         "host_name",
         "portal_name",
         "issued_at",
@@ -45,6 +46,7 @@ def test_the_station_says_what_is_done_and_draws_the_sheet_of_this_box(box: Demo
     done = [step["step"] for step in row["steps"] if step["state"] == "done"]
     assert done == ["reached", "keys", "sheet", "registered", "closed"]
     assert (row["box"], row["next"]) == (box.said["box"], "sheet")
+    assert row["tpm"] == "swtpm"
     station("sheet", folder, row["serial"])
     files = tmp_path / "station" / row["serial"]
     paper = subprocess.run(
@@ -52,6 +54,7 @@ def test_the_station_says_what_is_done_and_draws_the_sheet_of_this_box(box: Demo
     ).stdout
     assert box.said["claim_code"] in paper
     assert box.said["practice_url"] in paper
+    assert "swtpm: echt, der Schlüssel liegt in ihm" in " ".join(paper.split())
     (record,) = (box.state / "world/portal/registry").glob("*.json")
     assert set(station("words", record).split()) <= set(paper.split())
     station("hand-over", folder, row["serial"])
