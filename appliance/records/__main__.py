@@ -19,6 +19,7 @@ from appliance.records.answers import RecordsAnswers
 from appliance.records.archive import open_archive
 from appliance.records.preview_work import PreviewWork
 from appliance.records.settings import RecordsSettings
+from appliance.records.turning import turn_for_ever
 
 
 async def main(sockets: Mapping[str, socket.socket]) -> None:
@@ -29,6 +30,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         answers = RecordsAnswers(archive)
         group.create_task(archive.sweep_spool_for_ever())
         group.create_task(archive.watch_peers_for_ever())
+        group.create_task(turn_for_ever(archive))
         group.create_task(PreviewWork(archive, Peer.of(PREVIEW, "preview")).do_for_ever())
         report_ready()
         await serve(sockets["local"], [(RECORDS, answers.table()), (PROCESS, PROCESS_ANSWERS)])

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from appliance.contracts.records import (
@@ -17,14 +18,14 @@ from appliance.contracts.records import (
     ReadDocument,
     ReadPreview,
 )
-from appliance.contracts.vault import RevokeSharesOf, Session, WrapDocumentKey
+from appliance.contracts.vault import RevokeSharesOf, Session, WrappedKey
 from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done, Stream
 from appliance.formats.envelope import (
     KEY_BYTES,
 )
-from appliance.records import documents, patients, previews, shares
+from appliance.records import document_keys, documents, patients, previews, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.documents import Sealed
@@ -124,7 +125,7 @@ class DocumentAnswers:
         """End the shares that name it, take them out of the spool, then erase the row, then the file."""
         archive = self._archive
         session = await archive.sessions.check_staff(call.session)
-        async with archive.share_changes:
+        async with archive.erasing():
             sealed = await archive.database.run(lambda rows: documents.find(rows, call.document))
             patient = sealed.description.patient
             await archive.vault.ask(RevokeSharesOf(session=call.session, document=call.document))
@@ -182,7 +183,7 @@ class DocumentAnswers:
         document, key = description.document, os.urandom(KEY_BYTES)
         sealer = archive.new_sealer(document, key, description.name, description.media_type)
         incoming = archive.files.receive()
-        wrapping = asyncio.ensure_future(archive.vault.ask(WrapDocumentKey(document=document, key=key)))
+        wrapping = asyncio.ensure_future(document_keys.wrap(archive, document, key))
         try:
             check = ContentCheck(call.media_type, with_digest=bool(call.idempotency_key))
             sealing = Sealing(check, sealer, incoming)
@@ -193,7 +194,7 @@ class DocumentAnswers:
                 description=description,
                 sealed_length=incoming.length,
                 sealed_sha256=incoming.digest(),
-                wrapped_key=wrapped.wrapped,
+                wrapped_key=wrapped,
                 file=await self._keep(session, incoming, description),
             )
         finally:
@@ -201,7 +202,7 @@ class DocumentAnswers:
             wrapping.cancel()
             await asyncio.gather(wrapping, return_exceptions=True)
         try:
-            return await self._add_row(call, session, sealed, content_sha256)
+            return await self._add_row(call, session, sealed, key, content_sha256)
         except PraxisError:
             await on_thread(threads, archive.files.remove, [sealed.file])
             raise
@@ -220,18 +221,18 @@ class DocumentAnswers:
         return await keeping
 
     async def _add_row(
-        self, call: AddDocument, session: Session, sealed: Sealed, content_sha256: bytes
+        self, call: AddDocument, session: Session, sealed: Sealed, key: bytes, content_sha256: bytes
     ) -> AddedDocument:
-        archive, key = self._archive, call.idempotency_key
+        archive, idempotency_key = self._archive, call.idempotency_key
         document, patient = sealed.description.document, sealed.description.patient
 
-        def add(rows: Rows) -> None:
-            documents.add(rows, sealed)
-            if key:
-                documents.keep_key(rows, session.principal, key, document, content_sha256)
+        def add(rows: Rows, wrapped: WrappedKey) -> None:
+            documents.add(rows, replace(sealed, wrapped_key=wrapped))
+            if idempotency_key:
+                documents.keep_key(rows, session.principal, idempotency_key, document, content_sha256)
             previews.want(rows, sealed.description)
 
-        await archive.database.run(add)
+        await document_keys.keep(archive, document, key, sealed.wrapped_key, add)
         archive.previews_wanted.set()
         return AddedDocument(document=document, patient=patient)
 

@@ -92,7 +92,7 @@ class PatientAnswers:
         """End the shares, then erase rows, then files. Unavailable("patient_changed") if a document just came."""
         archive = self._archive
         session = await archive.sessions.check_staff(call.session)
-        async with archive.share_changes:
+        async with archive.erasing():
             await archive.database.run(lambda rows: patients.read(rows, call.patient))
             live = ListShares(session=call.session, patient=call.patient, ended=False)
             while listed := (await archive.vault.ask(live)).shares:

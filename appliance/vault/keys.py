@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from appliance.core.errors import Tampered
 from appliance.formats.boot_policy import BootPolicy, half_policy
+from appliance.vault.erasure_slots import FIRST_GENERATION, ErasureKey
 from appliance.vault.files import read_capped, write_synced
 from appliance.vault.hierarchy import (
     KEY_BYTES,
@@ -74,7 +75,7 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
     Tampered("tpm_owned"); what opening raises, where this boot could not open what was made.
     """
     await tpm.check_unowned()
-    erasure_key = secrets.token_bytes(KEY_BYTES)
+    erasure_key = ErasureKey(FIRST_GENERATION, secrets.token_bytes(KEY_BYTES))
     secure_boot = [await tpm.read_secure_boot()]
     parts = [secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)]
     root_key = combine(*parts)
@@ -90,8 +91,8 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
     )
     await _open_halves(tpm, file, policy)
     public_key = await tpm.load_device(device, device_authorisation(root_key))
-    await tpm.write_erasure_key(erasure_key, erasure_authorisation(root_key))
-    return MadeKeys(OpenedKeys(Keys.of(root_key, erasure_key), public_key), file)
+    await tpm.make_erasure_slots(erasure_key, erasure_authorisation(root_key))
+    return MadeKeys(OpenedKeys(Keys.of(root_key, [erasure_key]), public_key), file)
 
 
 def write_key_file(folder: Path, file: KeyFile) -> None:
@@ -112,8 +113,8 @@ async def open_keys(tpm: Tpm, storage_root: bytes, folder: Path, policy: BootPol
     root_key = combine(*await _open_halves(tpm, file, policy))
     await tpm.own(owner_authorisation(root_key))
     public_key = await tpm.load_device(file.device, device_authorisation(root_key))
-    erasure_key = await tpm.read_erasure_key(erasure_authorisation(root_key))
-    return OpenedKeys(Keys.of(root_key, erasure_key), public_key)
+    erasure_keys = await tpm.read_erasure_keys(erasure_authorisation(root_key))
+    return OpenedKeys(Keys.of(root_key, erasure_keys), public_key)
 
 
 async def seal_for(

@@ -70,7 +70,7 @@ async def test_a_preview_is_sealed_under_a_key_of_its_own(practice: Practice) ->
     assert sealed is not None
     (row,) = await practice.bench.archive.database.run(lambda rows: rows.all("SELECT wrapped_key FROM documents"))
     assert sealed.preview != document
-    assert sealed.wrapped_key != row[0]
+    assert sealed.wrapped_key.wrapped != row[0]
     on_disk = (practice.bench.state / "sealed" / sealed.file).read_bytes()
     assert len(practice.bench.sealed_files) == 2
     assert b"JFIF" not in on_disk

@@ -6,6 +6,8 @@ import pytest
 import tpm2_pytss as tss
 
 from appliance.contracts.vault import (
+    BeginTurn,
+    FinishTurn,
     OpenDatabase,
     OpenShare,
     ProveDevice,
@@ -15,6 +17,7 @@ from appliance.contracts.vault import (
     WrapDocumentKey,
 )
 from appliance.vault import hierarchy, keys, tpm_connection
+from appliance.vault import vault as vault_module
 from tests.simulators.bus_tap import START_AUTH_SESSION, tapped
 from tests.vault.bench import DOCUMENT
 
@@ -30,7 +33,8 @@ def drawn(monkeypatch):
             values.append(draw(count))
             return values[-1]
 
-    monkeypatch.setattr(keys, "secrets", Drawing)
+    for module in (keys, vault_module):
+        monkeypatch.setattr(module, "secrets", Drawing)
     return values
 
 
@@ -43,20 +47,25 @@ async def a_day(bench, drawn, folder):
             await vault.ask(OpenShare(proof=share.proof, pin=share.pin))
         async with bench.open(tcti=tcti) as vault:
             assert (await vault.ask(OpenShare(proof=share.proof, pin=share.pin))).r == share.r
-            wrapped = (await vault.ask(WrapDocumentKey(document=DOCUMENT, key=b"d" * 32))).wrapped
-            await vault.ask(UnwrapDocumentKey(document=DOCUMENT, wrapped=wrapped))
+            wrapped = await vault.ask(WrapDocumentKey(document=DOCUMENT, key=b"d" * 32))
+            await vault.ask(
+                UnwrapDocumentKey(document=DOCUMENT, wrapped=wrapped.wrapped, generation=wrapped.generation)
+            )
+            await vault.ask(BeginTurn(generation=wrapped.generation + 1))
+            await vault.ask(FinishTurn(generation=wrapped.generation + 1))
             await vault.ask(ProveDevice(nonce=bytes(32), portal_certificate_sha256=bytes(32)))
             await vault.ask(SealForSecureBoot(coming=[b"f" * 32]))
             await vault.ask(RaiseFloor())
             database = (await vault.ask(OpenDatabase())).key
             opened = vault.vault.keys.keys
-    erasure_key, *halves = drawn
+    erasure_key, *halves, next_erasure_key = drawn
     root_key = hierarchy.combine(*halves)
     secrets = {
         "half one": halves[0],
         "half two": halves[1],
         "root key": root_key,
         "erasure key": erasure_key,
+        "next erasure key": next_erasure_key,
         "database key": database,
         "document key": b"d" * 32,
         "r": share.r,
@@ -99,4 +108,5 @@ async def test_without_encrypting_sessions_the_probe_would_see_them(bench, drawn
     monkeypatch.setattr(tpm_connection.Connection, "session", in_the_clear)
     tap, secrets = await a_day(bench, drawn, tmp_path)
     seen = {name for name, secret in secrets.items() if tap.holds(secret)}
-    assert {"half one", "half two", "erasure key", "device authorisation", "owner_authorisation"} <= seen
+    heard = {"half one", "half two", "erasure key", "next erasure key", "device authorisation", "owner_authorisation"}
+    assert heard <= seen
