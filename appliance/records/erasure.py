@@ -25,16 +25,37 @@ class KeyTurned(Exception):
 
 
 @dataclass(frozen=True)
-class KeyRow:
-    """A wrapped key that still has to turn: of a document, or of a preview."""
+class KeyTable:
+    """A table that holds wrapped keys: its primary key, in whose order it lies on the disk, and whose they are."""
 
-    table: str
+    name: str
+    place: tuple[str, ...]
+    identifier: str
+
+    @property
+    def places(self) -> str:
+        """The primary key as a row value (sqlite.org/rowvalue.html)."""
+        return f"({', '.join(self.place)})"
+
+    @property
+    def marks(self) -> str:
+        """As many places for values."""
+        return f"({', '.join('?' * len(self.place))})"
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A wrapped key that still has to turn, and the place of its row."""
+
+    place: tuple[str, ...]
     identifier: str
     wrapped: bytes
 
 
-#: The tables that hold wrapped keys, and whose key it is.
-TABLES = {"documents": "document", "previews": "preview"}
+TABLES = (
+    KeyTable("documents", ("patient", "document"), "document"),
+    KeyTable("previews", ("document",), "preview"),
+)
 
 
 def adopt(rows: Rows, oldest: int, newest: int) -> None:
@@ -77,25 +98,25 @@ def begin(rows: Rows, generation: int) -> None:
     rows.change("UPDATE erasure SET generation = ?, turned = erased WHERE generation < ?", generation, generation)
 
 
-def take_keys(rows: Rows, table: str, generation: int, after: str, count: int) -> list[KeyRow]:
-    """Give up to `count` keys of a table that have not turned yet, in the order of their identifiers."""
-    identifier = TABLES[table]
+def take_keys(rows: Rows, table: KeyTable, generation: int, after: tuple[str, ...], count: int) -> list[KeyRow]:
+    """Give up to `count` keys of a table that have not turned yet, in the order of their rows, from `after` on."""
+    beyond = f"{table.places} > {table.marks} AND" if after else ""
     found = rows.all(
-        f"SELECT {identifier}, wrapped_key FROM {table} "  # noqa: S608 (names from TABLES)
-        f"WHERE {identifier} > ? AND key_generation < ? ORDER BY {identifier} LIMIT ?",
-        after,
+        f"SELECT {table.identifier}, wrapped_key, {', '.join(table.place)} FROM {table.name} "  # noqa: S608 (TABLES)
+        f"WHERE {beyond} key_generation < ? ORDER BY {', '.join(table.place)} LIMIT ?",
+        *after,
         generation,
         count,
     )
-    return [KeyRow(table, str(name), bytes(wrapped)) for name, wrapped in found]
+    return [KeyRow(tuple(place), identifier, bytes(wrapped)) for identifier, wrapped, *place in found]
 
 
-def put_keys(rows: Rows, table: str, generation: int, keys: list[tuple[str, bytes]]) -> None:
+def put_keys(rows: Rows, table: KeyTable, generation: int, keys: list[tuple[KeyRow, bytes]]) -> None:
     """Put turned keys into their rows, those of them that are still here."""
     rows.change_all(
-        f"UPDATE {table} SET wrapped_key = ?, key_generation = ? "  # noqa: S608 (names from TABLES)
-        f"WHERE {TABLES[table]} = ? AND key_generation < ?",
-        [(wrapped, generation, name, generation) for name, wrapped in keys],
+        f"UPDATE {table.name} SET wrapped_key = ?, key_generation = ? "  # noqa: S608 (names from TABLES)
+        f"WHERE {table.places} = {table.marks} AND {table.identifier} = ? AND key_generation < ?",
+        [(wrapped, generation, *key.place, key.identifier, generation) for key, wrapped in keys],
     )
 
 
@@ -106,9 +127,9 @@ def finish(rows: Rows, generation: int) -> None:
 
 def find_key(rows: Rows, identifier: str) -> WrappedKey:
     """Give the wrapped key of a document or preview as it is now; NotFound("document")."""
-    for table, column in TABLES.items():
+    for table in TABLES:
         row = rows.one(
-            f"SELECT wrapped_key, key_generation FROM {table} WHERE {column} = ?",  # noqa: S608 (names from TABLES)
+            f"SELECT wrapped_key, key_generation FROM {table.name} WHERE {table.identifier} = ?",  # noqa: S608 (TABLES)
             identifier,
         )
         if row is not None:

@@ -20,12 +20,12 @@ from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.records import erasure
 from appliance.records.archive import Archive
-from appliance.records.erasure import TABLES, KeyRow
+from appliance.records.erasure import TABLES, KeyRow, KeyTable
 
 #: A transaction of so many rows takes some tens of milliseconds, and other work has its turn in between.
 KEYS_AT_ONCE = 2000
 QUIET_S = 10.0
-SPACING_S = 600.0
+SPACING_S = 1800.0
 RETRY_S = 60.0
 
 _turns = Counter("erasure_turns_total", "Turns of the erasure key by how they ended.", ["finished", "put_off"])
@@ -65,15 +65,15 @@ async def turn(archive: Archive) -> bool:
     return True
 
 
-async def _turn_keys(archive: Archive, table: str, generation: int) -> None:
+async def _turn_keys(archive: Archive, table: KeyTable, generation: int) -> None:
     of_table: dict[str, Any] = {"table": table, "generation": generation}
-    after = ""
+    after: tuple[str, ...] = ()
     while keys := await archive.database.run(partial(erasure.take_keys, **of_table, after=after, count=KEYS_AT_ONCE)):
         await archive.database.run(partial(erasure.put_keys, **of_table, keys=await _turned(archive, keys)))
-        after = keys[-1].identifier
+        after = keys[-1].place
 
 
-async def _turned(archive: Archive, keys: list[KeyRow]) -> list[tuple[str, bytes]]:
+async def _turned(archive: Archive, keys: list[KeyRow]) -> list[tuple[KeyRow, bytes]]:
     """Have keys wrapped anew. What does not open is lost already: it stays as it is, is told, and stops nothing."""
     asked = TurnDocumentKeys(documents=[TurningKey(document=key.identifier, wrapped=key.wrapped) for key in keys])
     turned = (await archive.vault.ask(asked)).wrapped
@@ -83,4 +83,4 @@ async def _turned(archive: Archive, keys: list[KeyRow]) -> list[tuple[str, bytes
     if lost:
         _lost.set(lost)
         say("document_keys_lost", priority="alert", count=lost)
-    return [(key.identifier, wrapped or key.wrapped) for key, wrapped in zip(keys, turned, strict=True)]
+    return [(key, wrapped or key.wrapped) for key, wrapped in zip(keys, turned, strict=True)]

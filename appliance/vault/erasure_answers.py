@@ -16,12 +16,11 @@ from appliance.contracts.vault import (
     NameErasureGenerations,
     TurnDocumentKeys,
     TurnedKeys,
-    TurningKey,
 )
-from appliance.core.errors import Invalid, Tampered
+from appliance.core.errors import Invalid
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done
-from appliance.vault.hierarchy import NONCE_BYTES, Keys, unwrap_document_key, wrap_document_key
+from appliance.vault.hierarchy import NONCE_BYTES, turn_document_keys
 from appliance.vault.vault import Vault
 
 _turns = Counter("vault_erasure_turns_total", "Turns of the erasure key.", ["begun", "finished"])
@@ -58,23 +57,12 @@ class ErasureAnswers:
         keys = self._vault.keys.keys
         if len(keys.erasure) == 1:
             raise Invalid("generation")
-        return TurnedKeys(wrapped=await asyncio.to_thread(_turned, keys, call.documents))
+        wrapped = [(one.document, one.wrapped) for one in call.documents]
+        random = secrets.token_bytes(NONCE_BYTES * len(wrapped))
+        return TurnedKeys(wrapped=await asyncio.to_thread(turn_document_keys, keys, wrapped, random))
 
     async def answer_finish_turn(self, call: FinishTurn, _: Caller) -> Done:
         """Wrap the state anew, destroy the key before."""
         await self._vault.finish_turn(call.generation)
         _turns.add("finished")
         return Done()
-
-
-def _turned(keys: Keys, documents: list[TurningKey]) -> list[bytes | None]:
-    generation = keys.erasure[0].generation
-    turned: list[bytes | None] = []
-    for one in documents:
-        try:
-            key = unwrap_document_key(keys, generation, one.document, one.wrapped)
-        except Tampered:
-            turned.append(None)
-            continue
-        turned.append(wrap_document_key(keys, one.document, key, secrets.token_bytes(NONCE_BYTES)))
-    return turned

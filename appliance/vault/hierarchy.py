@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -143,6 +143,25 @@ def unwrap_document_key(keys: Keys, generation: int, document: str, wrapped: byt
     return unseal(
         of_generation.document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key"
     )
+
+
+def turn_document_keys(keys: Keys, wrapped: Sequence[tuple[str, bytes]], random: bytes) -> list[bytes | None]:
+    """Wrap (document, wrapped key) under the newest erasure key, from the one before; None for what does not open.
+
+    `random` is a nonce for each, fresh.
+    """
+    before, newest = (AESGCM(one.document_keys) for one in keys.erasure)
+    turned: list[bytes | None] = []
+    for place, (document, old) in enumerate(wrapped):
+        bound = DOCUMENT_KEY_CONTEXT + bytes.fromhex(document)
+        nonce = random[place * NONCE_BYTES : (place + 1) * NONCE_BYTES]
+        try:
+            key = before.decrypt(old[:NONCE_BYTES], old[NONCE_BYTES:], bound)
+        except InvalidTag:
+            turned.append(None)
+        else:
+            turned.append(nonce + newest.encrypt(nonce, key, bound))
+    return turned
 
 
 def pin_verifier(keys: Keys, share: str, pin: str) -> bytes:

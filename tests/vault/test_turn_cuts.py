@@ -12,7 +12,6 @@ from unittest.mock import patch
 import pytest
 from msgspec.structs import replace
 
-from appliance.contracts.vault import FinishTurn
 from appliance.core.errors import PraxisError, Tampered
 from appliance.records import erasure, turning
 from appliance.records.erasure import KeyTurned
