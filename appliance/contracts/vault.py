@@ -233,7 +233,7 @@ class NameErasureGenerations(Call[ErasureGenerations]):
 class BeginTurn(Call[Done]):
     """Make the erasure key of the next generation, beside the present one; new keys are wrapped under it from now.
 
-    Asked again it changes nothing. Invalid("generation") for any but the newest or the next.
+    Asked again it changes nothing. Invalid, code `generation`, for any but the newest or the next.
     """
 
     reply: ClassVar = Done
@@ -256,7 +256,7 @@ class TurnedKeys(Struct):
 
 
 class TurnDocumentKeys(Call[TurnedKeys]):
-    """Wrap document keys anew; none is seen in the clear outside vault. Invalid("generation") if none is turning."""
+    """Wrap document keys anew; none is seen in the clear outside vault. Invalid, code `generation`, unless one turns."""
 
     reply: ClassVar = TurnedKeys
     callers: ClassVar = frozenset({"records"})
@@ -267,7 +267,7 @@ class TurnDocumentKeys(Call[TurnedKeys]):
 class FinishTurn(Call[Done]):
     """Every row is synced under this generation: destroy the erasure key before it, once the state is wrapped anew.
 
-    Asked again it changes nothing. Invalid("generation") for any but the newest, Unavailable("storage").
+    Asked again it changes nothing. Unavailable("storage"); Invalid, code `generation`, for any but the newest.
     """
 
     reply: ClassVar = Done

@@ -30,6 +30,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         answers = RecordsAnswers(archive)
         group.create_task(archive.sweep_spool_for_ever())
         group.create_task(archive.watch_peers_for_ever())
+        group.create_task(archive.keep_clock_for_ever())
         group.create_task(turn_for_ever(archive))
         group.create_task(PreviewWork(archive, Peer.of(PREVIEW, "preview")).do_for_ever())
         report_ready()

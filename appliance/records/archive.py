@@ -23,7 +23,7 @@ from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.core.varlink import Peer
 from appliance.formats.envelope import NONCE_PREFIX_BYTES, SALT_BYTES, DocumentSealer
-from appliance.records import documents, erasure, previews, search, shares
+from appliance.records import documents, erasure, previews, retention, search, shares
 from appliance.records.activity import Activity
 from appliance.records.database import Database, Rows
 from appliance.records.sealed_files import FOLDERS, SealedFiles
@@ -156,6 +156,12 @@ class Archive:
             if away >= 2:
                 raise PeerGone
 
+    async def keep_clock_for_ever(self) -> None:
+        """Let the clock of retention periods rise once an hour that the box runs, until cancelled."""
+        while True:
+            await asyncio.sleep(retention.CLOCK_PERIOD_S)
+            await self.database.run(lambda rows: retention.keep_clock(rows, self.now))
+
     async def index_documents(self) -> None:
         """Make documents of before there was an index findable, a few at a time."""
         while await self.database.run(lambda rows: search.index_missing(rows, INDEXED_AT_ONCE)):
@@ -209,6 +215,8 @@ async def open_archive(
                 clock=clock,
                 file_threads=file_threads,
             )
+            if not await database.run(retention.clock):
+                await database.run(lambda rows: retention.keep_clock(rows, archive.now))
             await archive.sweep_files()
             await archive.index_documents()
             await archive.sweep_spool()

@@ -131,5 +131,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
         "INSERT INTO erasure (only_row, generation, finished) VALUES (1, 0, 0)",
+        # The time by which retention periods are counted (retention.py); 0 before it is first set.
+        """
+        CREATE TABLE retention_clock (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            at INTEGER NOT NULL
+        ) STRICT
+        """,
+        "INSERT INTO retention_clock VALUES (1, 0)",
     ),
 )

@@ -39,12 +39,12 @@ async def measure(folder: Path, *, short: bool = False) -> list[Figure]:
             who = [os.urandom(16).hex() for _ in range(count // DOCUMENTS_EACH)]
             await bench.archive.database.run(partial(_fill, who=who, keys=vault.vault.keys.keys))
             for patient in who[:rounds]:
-                await bench.ask(DeletePatient, patient=patient)
+                await bench.ask(DeletePatient, patient=patient, reason="no_record")
                 began = time.perf_counter()
                 assert await turning.turn(bench.archive)
                 turns.append(time.perf_counter() - began)
             for patient in who[rounds : 2 * rounds]:
-                await bench.ask(DeletePatient, patient=patient)
+                await bench.ask(DeletePatient, patient=patient, reason="no_record")
                 answered: list[float] = []
                 asking = asyncio.ensure_future(_search(bench, answered))
                 assert await turning.turn(bench.archive)

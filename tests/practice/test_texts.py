@@ -67,6 +67,9 @@ NOT_FOR_READERS = {
     "message_truncated",
     "confinement",
     "full",
+    "generation",
+    "subject",
+    "turned_keys",
 }
 
 

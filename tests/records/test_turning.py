@@ -34,7 +34,7 @@ async def test_after_an_erasure_what_stays_is_read_and_what_was_erased_opens_now
     older = await key_of(bench, first)
     opened = await bench.archive.vault.ask(UnwrapDocumentKey(document=first, wrapped=older.wrapped, generation=1))
     assert len(opened.key) == 32  # until the key turns, a copy of the row opens
-    await bench.ask(EraseDocument, document=first)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
     assert await turning.turn(bench.archive)
     assert list(vault.erasure_keys) == [2]
     with pytest.raises(Unavailable, match="key_turned"):
@@ -51,15 +51,17 @@ async def test_several_erasures_are_one_turn(bench, vault, monkeypatch):
     patient, (first, second, _) = await three(bench)
     other = await bench.add_patient(family="Andere")
     await bench.add(patient=other)
-    await bench.ask(EraseDocument, document=first)
-    await bench.ask(EraseDocument, document=second)
-    await bench.ask(DeletePatient, patient=other)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
+    await bench.ask(EraseDocument, document=second, reason="no_record")
+    await bench.ask(DeletePatient, patient=other, reason="no_record")
     monkeypatch.setattr(turning, "QUIET_S", 0.0)
     work = asyncio.ensure_future(turning.turn_for_ever(bench.archive))
     try:
         while await bench.archive.database.run(erasure.due) is not None:
             await asyncio.sleep(0)
-        await bench.ask(DeletePatient, patient=patient)  # too soon after: it waits, and is not forgotten
+        await bench.ask(
+            DeletePatient, patient=patient, reason="no_record"
+        )  # too soon after: it waits, and is not forgotten
         assert await bench.archive.database.run(erasure.due) == 3
     finally:
         work.cancel()
@@ -73,7 +75,7 @@ async def test_a_turn_that_was_broken_off_goes_on_at_the_next_start(tmp_path, va
     session = vault.log_in()
     async with records_process(tmp_path, vault.peer, session) as bench:
         _, (first, second, _) = await three(bench)
-        await bench.ask(EraseDocument, document=first)
+        await bench.ask(EraseDocument, document=first, reason="no_record")
         ask = bench.archive.vault.ask
 
         async def break_off(call):
@@ -97,7 +99,7 @@ async def test_reading_adding_and_sharing_go_on_while_the_key_turns(bench, monke
     """Also what was begun with the key of before: a read that has its row already, an intake under way."""
     patient, (first, second, third) = await three(bench)
     read_before = await sealed_of(bench, second)
-    await bench.ask(EraseDocument, document=first)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
     monkeypatch.setattr(turning, "KEYS_AT_ONCE", 1)
     turned, done = turning._turned, []
 
@@ -119,7 +121,7 @@ async def test_reading_adding_and_sharing_go_on_while_the_key_turns(bench, monke
 
 async def test_an_intake_that_began_before_the_turn_is_kept_under_the_new_key(bench, vault):
     patient, (first, _, _) = await three(bench)
-    await bench.ask(EraseDocument, document=first)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
     wrap = vault.answer_wrap
     turned = []
 
@@ -150,7 +152,7 @@ async def test_a_database_of_before_the_turn_is_refused(tmp_path, vault):
         _, (first, *_) = await three(bench)
     older = shutil.copytree(tmp_path / "records", tmp_path / "older")
     async with records_process(tmp_path, vault.peer, session) as bench:
-        await bench.ask(EraseDocument, document=first)
+        await bench.ask(EraseDocument, document=first, reason="no_record")
         await turning.turn(bench.archive)
     for name in ("records.db", "records.db-wal"):
         (tmp_path / "records" / name).unlink(missing_ok=True)
@@ -166,7 +168,7 @@ async def test_a_key_that_does_not_open_is_told_and_stops_no_turn(bench, vault):
     await bench.archive.database.run(
         lambda rows: rows.change("UPDATE documents SET wrapped_key = ? WHERE document = ?", bytes(60), second)
     )
-    await bench.ask(EraseDocument, document=first)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
     assert await turning.turn(bench.archive)
     assert "praxis_document_keys_lost 1.0" in render()
     assert await bench.read(third) == PDF + b"\2" * 1000
@@ -177,7 +179,7 @@ async def test_a_key_that_does_not_open_is_told_and_stops_no_turn(bench, vault):
 async def test_an_erasure_that_was_refused_turns_nothing(bench, vault):
     await three(bench)
     with pytest.raises(NotFound, match="document"):
-        await bench.ask(EraseDocument, document="f" * 32)
+        await bench.ask(EraseDocument, document="f" * 32, reason="no_record")
     assert not await turning.turn(bench.archive)
     assert "BeginTurn" not in vault.asked
 
@@ -189,7 +191,7 @@ async def test_records_sees_no_document_key_while_keys_turn(bench, vault, monkey
     for document in (second, third):
         wrapped = await key_of(bench, document)
         keys.append(vault.unwrap(1, document, wrapped.wrapped))
-    await bench.ask(EraseDocument, document=first)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
     seen, ask = [], bench.archive.vault.ask
 
     async def listening(call, **named):
