@@ -50,6 +50,12 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "share_pin_wrong",
             "share_closed",
             "share_revoked",
+            "kit_made",
+            "kit_sheet_checked",
+            "kit_check_failed",
+            "restore_begun",
+            "restore_refused",
+            "restore_ended",
         }
     ),
 }

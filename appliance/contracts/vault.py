@@ -256,7 +256,7 @@ class TurnedKeys(Struct):
 
 
 class TurnDocumentKeys(Call[TurnedKeys]):
-    """Wrap document keys anew; none is seen in the clear outside vault. Invalid, code `generation`, unless one turns."""
+    """Wrap document keys anew; none is seen in the clear outside vault. Invalid, code `generation`, if none turns."""
 
     reply: ClassVar = TurnedKeys
     callers: ClassVar = frozenset({"records"})
@@ -626,6 +626,259 @@ class RevokeDeviceToken(Call[Done]):
     principal: Id
 
 
+# --- the recovery kit ------------------------------------------------------------------------------------------
+
+#: One of the three sheets.
+SheetNumber = Annotated[int, msgspec.Meta(ge=1, le=3)]
+#: A word as typed: whole, or its first four letters.
+TypedWord = Annotated[str, msgspec.Meta(max_length=64)]
+#: The words of a sheet as typed or scanned.
+TypedSheet = Annotated[str, msgspec.Meta(max_length=4096)]
+#: The number of a backup generation; a later one has a higher number.
+GenerationNumber = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+SealedBundle = Annotated[bytes, msgspec.Meta(min_length=1, max_length=2048)]
+
+
+class NewKit(Struct):
+    """A kit that nobody has accepted yet: the words of its three sheets, given here and nowhere else.
+
+    `asked` are the numbers of the words that AcceptKitSheet asks back, `checked` those of each later check.
+    """
+
+    kit: Id
+    name: str
+    sheets: list[str]
+    asked: list[int]
+    checked: list[int]
+
+
+class MakeKit(Call[NewKit]):
+    """Make a recovery kit; it counts once AcceptKitSheet has heard words of each sheet. Refused("login"), slow_down.
+
+    The member proves the password again. vault forgets the words with this answer; making another one, an hour, or a
+    restart of vault ends a kit that was not accepted.
+    """
+
+    reply: ClassVar = NewKit
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    password: Password
+
+
+class KitAcceptance(Struct):
+    """The sheets whose words are still to be said; none: the kit is in use."""
+
+    sheets_left: list[int]
+
+
+class AcceptKitSheet(Call[KitAcceptance]):
+    """Say the asked words of a printed sheet. Refused("kit_words"), NotFound("kit") if it is not waiting any more."""
+
+    reply: ClassVar = KitAcceptance
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    kit: Id
+    sheet: SheetNumber
+    words: Annotated[list[TypedWord], msgspec.Meta(min_length=2, max_length=2)]
+
+
+class SealedGeneration(Struct):
+    """A generation and when its keys were sealed."""
+
+    generation: int
+    sealed_at: Seconds
+
+
+class OldKit(Struct):
+    """A kit that was replaced, and the generations that it still opens."""
+
+    name: str
+    made_at: Seconds
+    replaced_at: Seconds
+    generations: list[SealedGeneration]
+
+
+class KitState(Struct):
+    """The kit in use ("" and 0 if there is none): when each sheet was last checked, whether a check is due."""
+
+    name: str
+    made_at: Seconds
+    checked_at: list[Seconds]
+    due: bool
+    checked: list[int]
+    generations: list[SealedGeneration]
+    old: list[OldKit]
+    #: Since when old keys are held for a restore; 0: no restore is under way.
+    restoring_since: Seconds
+
+
+class DescribeKit(Call[KitState]):
+    """Say how it stands with the recovery kit."""
+
+    reply: ClassVar = KitState
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+
+
+class CheckKitSheet(Call[Done]):
+    """Check three words of a sheet, always the same. Refused: kit_words, kit_other_sheet, kit_replaced, no_kit."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    sheet: SheetNumber
+    words: Annotated[list[TypedWord], msgspec.Meta(min_length=3, max_length=3)]
+
+
+class GenerationKeys(Struct):
+    """The bundle to keep with a generation. `keys` changes with the keys that wrap document keys."""
+
+    bundle: SealedBundle
+    kit: Id
+    sealed_at: Seconds
+    keys: Id
+
+
+class SealGeneration(Call[GenerationKeys]):
+    """Seal the keys as they are now to the kit. Refused("no_kit"), Refused("generation_used").
+
+    If `keys` is not what it was before the snapshot (ReadKeysMark), the snapshot spans a change: take it again.
+    """
+
+    reply: ClassVar = GenerationKeys
+    callers: ClassVar = frozenset({"backup"})
+
+    generation: GenerationNumber
+
+
+class KeysMark(Struct):
+    """What changes when the keys that wrap document keys change; says nothing else of them."""
+
+    keys: Id
+
+
+class ReadKeysMark(Call[KeysMark]):
+    """Say which keys wrap document keys now."""
+
+    reply: ClassVar = KeysMark
+    callers: ClassVar = frozenset({"backup"})
+
+
+class KeepGenerations(Call[Done]):
+    """Say which generations still exist in any repository; vault forgets the others."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"backup"})
+
+    existing: Annotated[list[GenerationNumber], msgspec.Meta(max_length=10_000)]
+
+
+class RepositoryPassword(Struct):
+    """The password of the backup's repository, which opens sealed generations only; it follows from the kit."""
+
+    kit: Id
+    password: str
+
+
+class ReadRepositoryPassword(Call[RepositoryPassword]):
+    """Give the repository's password: of the kit in use, or, with `old`, of the kit whose sheets began a restore.
+
+    Refused("no_kit"), Refused("no_restore").
+    """
+
+    reply: ClassVar = RepositoryPassword
+    callers: ClassVar = frozenset({"backup"})
+
+    old: bool = False
+
+
+class BegunRestore(Struct):
+    """The kit whose sheets were read."""
+
+    kit: Id
+    name: str
+
+
+class BeginRestore(Call[BegunRestore]):
+    """Read two sheets of a kit and hold what follows from them until EndRestore, 12 hours, or vault's end.
+
+    The member proves the password again. Invalid: kit_word_count, kit_word_unknown, kit_word_wrong (sheet, word),
+    kit_words_wrong, kit_sheet_foreign, kit_same_sheet, kit_sheets_differ, kit_sheets_wrong.
+    """
+
+    reply: ClassVar = BegunRestore
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    password: Password
+    first: TypedSheet
+    second: TypedSheet
+
+
+class OpenedGeneration(Struct):
+    """Whose generation it is. `box` is what the old box was called: its documents are bound to it."""
+
+    box: Id
+    generation: int
+    sealed_at: Seconds
+
+
+class OpenGeneration(Call[OpenedGeneration]):
+    """Open a bundle; its keys are held with the restore, in place of an earlier one's.
+
+    Refused("no_restore"), Refused("bundle_of_other_kit"), Tampered("bundle"), Invalid("bundle_version").
+    """
+
+    reply: ClassVar = OpenedGeneration
+    callers: ClassVar = frozenset({"records"})
+
+    bundle: SealedBundle
+
+
+class OpenOldDatabase(Call[DatabaseKey]):
+    """Give records the key of the database that is being restored. Refused("no_restore")."""
+
+    reply: ClassVar = DatabaseKey
+    callers: ClassVar = frozenset({"records"})
+
+
+class OldDocumentKey(Struct):
+    """A document key as the old box wrapped it."""
+
+    document: Id
+    wrapped: Wrapped
+
+
+class RewrappedKeys(Struct):
+    """The same keys under this box's newest erasure key, in the same order."""
+
+    wrapped: list[Wrapped]
+    generation: Generation
+
+
+class RewrapOldDocumentKeys(Call[RewrappedKeys]):
+    """Wrap the old box's document keys for this box; none is given in the clear.
+
+    Refused("no_restore"), Tampered("document_key", position) if one is not of the generation that was opened.
+    """
+
+    reply: ClassVar = RewrappedKeys
+    callers: ClassVar = frozenset({"records"})
+
+    documents: Annotated[list[OldDocumentKey], msgspec.Meta(max_length=2000)]
+
+
+class EndRestore(Call[Done]):
+    """Forget the old keys; a second time changes nothing."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"records", "practice"})
+
+
 VAULT = Interface.of(
     "de.praxissafe.Vault",
     __file__,
@@ -664,4 +917,17 @@ VAULT = Interface.of(
     DescribeOpening,
     SealForSecureBoot,
     RaiseFloor,
+    MakeKit,
+    AcceptKitSheet,
+    DescribeKit,
+    CheckKitSheet,
+    SealGeneration,
+    ReadKeysMark,
+    KeepGenerations,
+    ReadRepositoryPassword,
+    BeginRestore,
+    OpenGeneration,
+    OpenOldDatabase,
+    RewrapOldDocumentKeys,
+    EndRestore,
 )

@@ -22,6 +22,7 @@ from appliance.practice.guard import Guard, Host
 from appliance.practice.lan_certificate import keep_certificate
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.routes import make_application
 from appliance.practice.settings import PracticeSettings
@@ -42,9 +43,9 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         return  # systemd starts it again
     box = await ask_patiently(peers.vault, Describe(), patience_s=settings.peer_patience_s)
     certificate = keep_certificate(settings.state, box.lan_host, datetime.datetime.now(datetime.UTC))
-    pages, links = Pages(box), PendingLinks()
-    guard = Guard(Host(box), peers, pages, links)
-    desk = Desk(settings, certificate, peers, pages, links, guard, time.time)
+    pages, links, kits = Pages(box), PendingLinks(), PendingKits()
+    guard = Guard(Host(box), peers, pages, links, kits)
+    desk = Desk(settings, certificate, peers, pages, links, kits, guard, time.time)
     context = certificate.context()
     connections = Connections(
         make_application(desk), max_connections=settings.max_connections, idle_timeout_s=settings.idle_timeout_s

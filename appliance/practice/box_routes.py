@@ -11,7 +11,7 @@ from aiohttp import web
 from appliance.contracts.process import ReadMetrics
 from appliance.contracts.records import ReadHistory
 from appliance.contracts.tunnel import ReadState, TunnelState
-from appliance.contracts.vault import ListAccounts
+from appliance.contracts.vault import DescribeKit, KitState, ListAccounts
 from appliance.core import metrics
 from appliance.core.errors import NotFound, PraxisError
 from appliance.practice import fields
@@ -81,12 +81,15 @@ class BoxRoutes:
 
     async def show_status(self, visit: Visit) -> web.StreamResponse:
         """Show whether patients can reach the box, and how its processes are."""
-        tunnel, *healths = await asyncio.gather(self._ask_tunnel(), *(self._ask_process(name) for name in OTHERS))
+        tunnel, kit, *healths = await asyncio.gather(
+            self._ask_tunnel(), self._ask_kit(visit), *(self._ask_process(name) for name in OTHERS)
+        )
         own = ProcessHealth("practice", True, list(read_samples(metrics.render())))
         return self._desk.pages.show(
             visit,
             "status.html",
             tunnel=tunnel,
+            kit=kit,
             processes=[own, *healths],
             release=self._release,
             certificate=self._desk.certificate,
@@ -118,6 +121,12 @@ class BoxRoutes:
     async def _ask_tunnel(self) -> TunnelState | None:
         try:
             return await self._desk.peers.tunnel.ask(ReadState(), timeout_s=ASK_TIMEOUT_S)
+        except PraxisError:
+            return None
+
+    async def _ask_kit(self, visit: Visit) -> KitState | None:
+        try:
+            return await self._desk.peers.vault.ask(DescribeKit(session=visit.token), timeout_s=ASK_TIMEOUT_S)
         except PraxisError:
             return None
 

@@ -11,6 +11,7 @@ from appliance.practice.guard import Guard
 from appliance.practice.lan_certificate import LanCertificate
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.settings import PracticeSettings
 from appliance.practice.texts import local_time
@@ -25,6 +26,7 @@ class Desk:
     peers: Peers
     pages: Pages
     links: PendingLinks
+    kits: PendingKits
     guard: Guard
     now: Callable[[], float]
 

@@ -110,6 +110,7 @@ class EntryRoutes:
     async def log_out(self, visit: Visit) -> web.StreamResponse:
         """End the session."""
         self._desk.links.forget_session(visit.token)
+        self._desk.kits.forget_session(visit.token)
         await self._desk.peers.vault.ask(LogOut(session=visit.token))
         answer = see_other("/login?why=left")
         clear_session(answer)

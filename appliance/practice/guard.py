@@ -26,6 +26,7 @@ from appliance.practice.language import COOKIE as LANGUAGE_COOKIE
 from appliance.practice.language import choose
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.visit import COOKIE, Visit, clear_session, see_other
 
@@ -69,11 +70,12 @@ class Host:
 class Guard:
     """Wraps every page; `bug` fails when answering met a failure nobody foresaw, or a vault that is shut."""
 
-    def __init__(self, host: Host, peers: Peers, pages: Pages, links: PendingLinks) -> None:
+    def __init__(self, host: Host, peers: Peers, pages: Pages, links: PendingLinks, kits: PendingKits) -> None:
         self._host = host
         self._peers = peers
         self._pages = pages
         self._links = links
+        self._kits = kits
         self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def everyone(self, page: Page) -> Answer:
@@ -120,6 +122,7 @@ class Guard:
             session = await self._peers.vault.ask(CheckSession(session=token, touch=touch))
         except Refused:
             self._links.forget_session(token)
+            self._kits.forget_session(token)
             raise
         if session.kind != "staff" or not session.csrf:
             raise Refused("session")

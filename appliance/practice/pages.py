@@ -54,6 +54,7 @@ _PLACES = (
     ("/staff", "/staff", "staff", "practice"),
     ("/devices", "/devices", "devices", "practice"),
     ("/password", "/password", "password", "practice"),
+    ("/kit", "/kit", "kit", "practice"),
     ("/status", "/status", "status", "practice"),
 )
 _START = ("/", "/", "start", "")

@@ -11,6 +11,7 @@ from appliance.practice.document_routes import DocumentRoutes
 from appliance.practice.entry_routes import EntryRoutes
 from appliance.practice.guard import MAX_FORM_BYTES, MAX_FORM_FIELDS, add_headers
 from appliance.practice.intake import Intake
+from appliance.practice.kit_routes import KitRoutes
 from appliance.practice.patient_routes import PatientRoutes
 from appliance.practice.search_routes import SearchRoutes
 from appliance.practice.share_routes import ShareRoutes
@@ -32,6 +33,7 @@ def make_application(desk: Desk) -> web.Application:
         ShareRoutes(desk),
         AccountRoutes(desk),
         BoxRoutes(desk),
+        KitRoutes(desk),
         Intake(desk, uploads),
     ):
         application.add_routes(part.table())

@@ -111,7 +111,7 @@ class ShareRoutes:
     async def give_link_sheet(self, visit: Visit) -> web.StreamResponse:
         """Give the link sheet as PDF, in the language the patient reads."""
         _, pending = self._pending(visit)
-        texts, box = self._desk.pages.texts[_language(visit)], await self._desk.box()
+        texts, box = self._desk.pages.texts[sheet_language(visit)], await self._desk.box()
         sheet = LinkSheet(
             practice_name=box.practice_name,
             telephone=box.telephone,
@@ -119,7 +119,7 @@ class ShareRoutes:
             host=box.page_host,
             expires=texts.day(pending.expires_at),
         )
-        return _pdf(await asyncio.to_thread(draw_link_sheet, sheet, texts), texts("sheet.file"))
+        return give_pdf(await asyncio.to_thread(draw_link_sheet, sheet, texts), texts("sheet.file"))
 
     async def confirm_link(self, visit: Visit) -> web.StreamResponse:
         """The sheet is printed: forget the link, go on to the PIN."""
@@ -142,9 +142,9 @@ class ShareRoutes:
         if self._desk.links.waits(visit.token, share, self._desk.now()):
             return see_other(f"/shares/{share}/link")
         made = await self._vault.ask(ReadPin(session=visit.token, share=share))
-        texts, box = self._desk.pages.texts[_language(visit)], await self._desk.box()
+        texts, box = self._desk.pages.texts[sheet_language(visit)], await self._desk.box()
         slip = PinSlip(practice_name=box.practice_name, telephone=box.telephone, pin=made.pin)
-        return _pdf(await asyncio.to_thread(draw_pin_slip, slip, texts), texts("slip.file"))
+        return give_pdf(await asyncio.to_thread(draw_pin_slip, slip, texts), texts("slip.file"))
 
     async def confirm_pin(self, visit: Visit) -> web.StreamResponse:
         """The slip is printed: vault forgets the PIN."""
@@ -198,13 +198,14 @@ def _checked_documents(ticked: list[str]) -> list[str]:
     return [fields.identifier(document, "document") for document in ticked]
 
 
-def _language(visit: Visit) -> str:
+def sheet_language(visit: Visit) -> str:
     """Give the language the sheet is asked for in."""
     wanted = visit.request.query.get("language", "")
     return wanted if wanted in LANGUAGES else visit.texts.language
 
 
-def _pdf(content: bytes, file_name: str) -> web.Response:
+def give_pdf(content: bytes, file_name: str) -> web.Response:
+    """Answer with a paper, to be shown and printed."""
     answer = web.Response(body=content, content_type="application/pdf")
     answer.headers["Content-Security-Policy"] = PDF_POLICY
     answer.headers["Content-Disposition"] = content_disposition("inline", file_name)

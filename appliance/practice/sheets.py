@@ -45,41 +45,41 @@ class PinSlip:
 
 def draw_link_sheet(sheet: LinkSheet, t: Texts) -> bytes:
     """Draw the link sheet in one language."""
-    pdf = _new_page("A4", MARGIN_MM, t("sheet.title"), t.language)
+    pdf = new_page("A4", MARGIN_MM, t("sheet.title"), t.language)
     width = pdf.epw
-    _line(pdf, sheet.practice_name, size=15, bold=True)
-    _line(pdf, t("sheet.call", telephone=sheet.telephone), size=12)
+    draw_line(pdf, sheet.practice_name, size=15, bold=True)
+    draw_line(pdf, t("sheet.call", telephone=sheet.telephone), size=12)
     pdf.ln(7)
-    _line(pdf, t("sheet.title"), size=28, bold=True)
+    draw_line(pdf, t("sheet.title"), size=28, bold=True)
     pdf.ln(1)
-    _line(pdf, t("sheet.until", expires=sheet.expires), size=15)
+    draw_line(pdf, t("sheet.until", expires=sheet.expires), size=15)
     pdf.ln(5)
     top = pdf.get_y()
-    _draw_code(pdf, sheet.link, pdf.w - MARGIN_MM - QR_MM, top)
+    draw_code(pdf, sheet.link, pdf.w - MARGIN_MM - QR_MM, top)
     column = width - QR_MM - 4
     for number, step in enumerate(("scan", "pin", "read"), start=1):
         _draw_step(pdf, number, t(f"sheet.step_{step}"), t(f"sheet.step_{step}_more"), column)
     pdf.set_y(max(pdf.get_y(), top + QR_MM) + 4)
-    _line(pdf, t("sheet.by_hand"), size=13, bold=True)
+    draw_line(pdf, t("sheet.by_hand"), size=13, bold=True)
     pdf.ln(1)
     _draw_link(pdf, sheet.link, width)
     pdf.ln(5)
-    _line(pdf, t("sheet.check", host=sheet.host), size=12.5)
+    draw_line(pdf, t("sheet.check", host=sheet.host), size=12.5)
     pdf.ln(2)
-    _line(pdf, t("sheet.apart"), size=12.5)
+    draw_line(pdf, t("sheet.apart"), size=12.5)
     pdf.ln(2)
-    _line(pdf, t("sheet.private"), size=12.5)
+    draw_line(pdf, t("sheet.private"), size=12.5)
     pdf.ln(2)
-    _line(pdf, t("sheet.help", telephone=sheet.telephone), size=12.5)
+    draw_line(pdf, t("sheet.help", telephone=sheet.telephone), size=12.5)
     return bytes(pdf.output())
 
 
 def draw_pin_slip(slip: PinSlip, t: Texts) -> bytes:
     """Draw the PIN slip in one language."""
-    pdf = _new_page(A6_MM, 10, t("slip.title"), t.language)
-    _line(pdf, slip.practice_name, size=11, bold=True)
+    pdf = new_page(A6_MM, 10, t("slip.title"), t.language)
+    draw_line(pdf, slip.practice_name, size=11, bold=True)
     pdf.ln(8)
-    _line(pdf, t("slip.title"), size=20, bold=True)
+    draw_line(pdf, t("slip.title"), size=20, bold=True)
     pdf.ln(4)
     pdf.set_font("DejaVu", "B", 34)
     half = len(slip.pin) // 2
@@ -87,15 +87,16 @@ def draw_pin_slip(slip: PinSlip, t: Texts) -> bytes:
     pdf.set_line_width(0.6)
     pdf.cell(pdf.epw, 24, f"{slip.pin[:half]} {slip.pin[half:]}", border=1, align="C")
     pdf.ln(31)
-    _line(pdf, t("slip.use"), size=11)
+    draw_line(pdf, t("slip.use"), size=11)
     pdf.ln(3)
-    _line(pdf, t("slip.apart"), size=11, bold=True)
+    draw_line(pdf, t("slip.apart"), size=11, bold=True)
     pdf.ln(3)
-    _line(pdf, t("slip.tries", telephone=slip.telephone), size=10)
+    draw_line(pdf, t("slip.tries", telephone=slip.telephone), size=10)
     return bytes(pdf.output())
 
 
-def _new_page(size: str | tuple[int, int], margin_mm: int, title: str, language: str) -> FPDF:
+def new_page(size: str | tuple[int, int], margin_mm: int, title: str, language: str) -> FPDF:
+    """Begin a paper of one page."""
     from fpdf import FPDF  # loaded with the first paper
 
     pdf = FPDF(format=size)
@@ -110,7 +111,8 @@ def _new_page(size: str | tuple[int, int], margin_mm: int, title: str, language:
     return pdf
 
 
-def _line(pdf: FPDF, text: str, *, size: float, bold: bool = False, width: float = 0) -> None:
+def draw_line(pdf: FPDF, text: str, *, size: float, bold: bool = False, width: float = 0) -> None:
+    """Write a text from the left margin on; goes on below it."""
     pdf.set_font("DejaVu", "B" if bold else "", size)
     pdf.multi_cell(width or pdf.epw, size * 0.5, text, new_x="LMARGIN", new_y="NEXT", align="L")
 
@@ -126,15 +128,16 @@ def _draw_step(pdf: FPDF, number: int, step: str, more: str, column: float) -> N
     pdf.set_text_color(0, 0, 0)
     pdf.set_left_margin(left + circle + 4)
     pdf.set_xy(left + circle + 4, top + 1)
-    _line(pdf, step, size=16, bold=True, width=column - circle - 4)
-    _line(pdf, more, size=12.5, width=column - circle - 4)
+    draw_line(pdf, step, size=16, bold=True, width=column - circle - 4)
+    draw_line(pdf, more, size=12.5, width=column - circle - 4)
     pdf.set_left_margin(left)
     pdf.set_y(max(pdf.get_y(), top + circle) + 6)
 
 
-def _draw_code(pdf: FPDF, link: str, x: float, y: float) -> None:
-    squares = qr_squares(link)
-    side = QR_MM / (squares.size + 2 * QUIET_ZONE)
+def draw_code(pdf: FPDF, text: str, x: float, y: float, size_mm: float = QR_MM) -> None:
+    """Draw a text as a QR code."""
+    squares = qr_squares(text)
+    side = size_mm / (squares.size + 2 * QUIET_ZONE)
     pdf.set_fill_color(0, 0, 0)
     for left, top, width in squares.runs:
         pdf.rect(x + (left + QUIET_ZONE) * side, y + (top + QUIET_ZONE) * side, width * side, side, style="F")

@@ -34,6 +34,9 @@ from appliance.vault.boot_answers import BootAnswers
 from appliance.vault.codes import CODE_BYTES, code_verifier, format_code
 from appliance.vault.erasure_answers import ErasureAnswers
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_document_key, wrap_document_key
+from appliance.vault.kit_answers import KitAnswers
+from appliance.vault.restore import Restore
+from appliance.vault.restore_answers import RestoreAnswers
 from appliance.vault.session_answers import SessionAnswers
 from appliance.vault.share_answers import ShareAnswers
 from appliance.vault.staff_answers import StaffAnswers
@@ -62,12 +65,15 @@ class VaultAnswers:
             WrapDocumentKey: self.answer_wrap_document_key,
             UnwrapDocumentKey: self.answer_unwrap_document_key,
         }
+        restore = Restore()
         parts = (
             BootAnswers(self._vault),
             ErasureAnswers(self._vault),
             ShareAnswers(self._vault),
             SessionAnswers(self._vault),
             StaffAnswers(self._vault),
+            KitAnswers(self._vault, restore),
+            RestoreAnswers(self._vault, restore),
         )
         return {**own, **{verb: answer for part in parts for verb, answer in part.table().items()}}
 

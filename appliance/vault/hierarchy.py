@@ -90,6 +90,7 @@ class Keys:
     counter_authorisation: bytes = field(repr=False)
     floor_authorisation: bytes = field(repr=False)
     owner_authorisation: bytes = field(repr=False)
+    kit_words: bytes = field(repr=False)
 
     @classmethod
     def of(cls, root_key: bytes, erasure_keys: Iterable[ErasureKey]) -> Keys:
@@ -103,6 +104,7 @@ class Keys:
             counter_authorisation=counter_authorisation(root_key),
             floor_authorisation=floor_authorisation(root_key),
             owner_authorisation=owner_authorisation(root_key),
+            kit_words=derive(root_key, "kit words"),
         )
 
     @property
@@ -140,9 +142,12 @@ def unwrap_document_key(keys: Keys, generation: int, document: str, wrapped: byt
     of_generation = keys.of_generation(generation)
     if of_generation is None:
         raise Unavailable("key_turned") if generation < keys.newest.generation else Tampered("document_key")
-    return unseal(
-        of_generation.document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key"
-    )
+    return unwrap_old_document_key(of_generation.document_keys, document, wrapped)
+
+
+def unwrap_old_document_key(document_keys: bytes, document: str, wrapped: bytes) -> bytes:
+    """Unwrap under a given key, for a restore; Tampered("document_key")."""
+    return unseal(document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key")
 
 
 def turn_document_keys(keys: Keys, wrapped: Sequence[tuple[str, bytes]], random: bytes) -> list[bytes | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from appliance.vault import kit
 from appliance.vault.shares import Share
 from appliance.vault.staff import Accounts
 from appliance.vault.state import State
@@ -22,10 +23,11 @@ def must_be_counted(old: State, new: State) -> bool:
 
 
 def _without_what_is_harmless(state: State) -> State:
-    """Leave out the shares, looked at one by one; the time; when devices were used."""
+    """Leave out the shares, looked at one by one; the time; when devices were used; the kits' generations."""
     devices = {name: replace(device, last_used_at=0) for name, device in state.accounts.devices.items()}
     accounts: Accounts = replace(state.accounts, devices=devices)
-    return replace(state, shares={}, seen_at=0, accounts=accounts)
+    kits = kit.without_what_is_harmless(state.kits)
+    return replace(state, shares={}, seen_at=0, accounts=accounts, kits=kits)
 
 
 def _gains(old: Share, new: Share | None) -> bool:

@@ -22,10 +22,10 @@ from appliance.contracts.vault import (
     Session,
 )
 from appliance.core.errors import Refused, Unavailable
-from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.vault import staff
 from appliance.vault.codes import code_matches
+from appliance.vault.password_proof import checked_member
 from appliance.vault.sessions import IDLE_TIMEOUT_S, TOKEN_BYTES, token_verifier
 from appliance.vault.staff import Member
 from appliance.vault.state import State
@@ -33,8 +33,6 @@ from appliance.vault.vault import Vault
 
 CLAIM_GUESSES = "\0claim"
 INVITATION_GUESSES = "\0invitation"
-
-_log_ins = Counter("vault_log_ins_total", "Answers to LogIn.", ["right", "wrong", "slowed_down"])
 
 
 class SessionAnswers:
@@ -79,7 +77,7 @@ class SessionAnswers:
 
     async def answer_log_in(self, call: LogIn, _: Caller) -> NewSession:
         """Check name and password; the work is the same whether there is such a name or not."""
-        member = await self._checked_member(call.name, call.password)
+        member = await checked_member(self._vault, call.name, call.password)
         await self._vault.audit.append("staff_logged_in", actor=member.principal)
         if member.principal not in self._vault.state.accounts.members:  # removed while audit wrote
             raise Refused("login")
@@ -113,7 +111,7 @@ class SessionAnswers:
         session = self._vault.staff_session(call.session)
         member = self._vault.state.accounts.members[session.principal]
         staff.check_password(call.new_password, self._own_names(member.name))
-        await self._checked_member(member.name, call.old_password)
+        await checked_member(self._vault, member.name, call.old_password)
         verifier = await self._vault.passwords.make(call.new_password)
         await self._vault.audit.append("password_changed", actor=session.principal)
         await self._vault.change(
@@ -139,22 +137,6 @@ class SessionAnswers:
         await self._vault.audit.append("staff_joined", actor=member.principal)
         await self._vault.change(join)
         return self._begin_session(member.principal)
-
-    async def _checked_member(self, name: str, password: str) -> Member:
-        """Give the member; Refused("login") for any mismatch, Unavailable("slow_down", wait_s)."""
-        key = staff.name_key(name)
-        wait_s = self._vault.slow_down.charge(key, self._vault.now())
-        if wait_s:
-            _log_ins.add("slowed_down")
-            raise Unavailable("slow_down", wait_s=wait_s)
-        member = staff.find_member(self._vault.state.accounts, name)
-        if await self._vault.passwords.check(member.verifier if member else None, password) and member:
-            self._vault.slow_down.forgive(key)
-            _log_ins.add("right")
-            return member
-        _log_ins.add("wrong")
-        await self._vault.audit.append("staff_login_refused", actor=member.principal if member else None)
-        raise Refused("login")
 
     def _check_code(self, right: bool, guesses: str, refusal: str) -> None:
         if right:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from appliance.vault.kit import Kits
 from appliance.vault.shares import Share
 from appliance.vault.staff import Accounts
 
@@ -34,3 +35,4 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     seen_at: int = 0
     accounts: Accounts = Accounts()
     shares: dict[str, Share] = {}
+    kits: Kits = Kits()

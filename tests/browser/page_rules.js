@@ -29,7 +29,7 @@
     if (!target.labels && !(target.textContent.trim() || target.getAttribute("aria-label"))) {
       found.push(`no words: ${nameOf(target)}`);
     }
-    const isBox = target.type === "checkbox" && target.labels.length; // its words can be pressed as well
+    const isBox = ["checkbox", "radio"].includes(target.type) && target.labels.length; // its words can be pressed as well
     const { width, height, right } = (isBox ? target.labels[0] : target).getBoundingClientRect();
     const isOffScreen = right < 0; // the link past the navigation, until it has the focus
     const isInSentence = target.localName === "a" && getComputedStyle(target).display === "inline";

@@ -19,7 +19,18 @@ from tests.browser.tour_staff import Show, ShowSheet, StaffTour
 from tests.simulators.demo_box import DemoBox
 
 #: What the tour provokes on purpose: refused forms, pages that are not there, links that open nothing.
-EXPECTED = ["/claim", "/login", "/patients", "/shares", "/invitation", "/nowhere", "/password", "/staff", "/devices"]
+EXPECTED = [
+    "/claim",
+    "/login",
+    "/patients",
+    "/shares",
+    "/invitation",
+    "/nowhere",
+    "/password",
+    "/staff",
+    "/devices",
+    "/kit",
+]
 
 
 @dataclass
@@ -46,6 +57,7 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
         patient = await staff.patients()
         link, pin = await staff.share(patient)
         await staff.practice()
+        await staff.kit()
         guessed = await pages.share(patient)
         revoked, _ = await pages.share(patient)
         await patient_tour.documents(link, pin)

@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.async_api import Page, expect
 
 from tests.browser.practice_pages import PracticePages
+from tests.simulators.kit_paper import words_on
 
 SAMPLES = Path(__file__).parents[2] / "appliance/demo/samples"
 PASSWORD = "ein kurzer Satz merkt sich"
@@ -163,6 +164,43 @@ class StaffTour:
         await pages.send("/password")
         await self._refused("staff-password-refused")
         await self._at("/status", "staff-status")
+
+    async def kit(self) -> None:
+        """Make the emergency sheets, print all three, check one; each mistake that people make is shown."""
+        pages, page = self._pages, self._pages.page
+        await self._at("/kit", "staff-no-emergency-sheets")
+        await pages.fill(password="falsch falsch")
+        await pages.send("/kit/new")
+        await self._refused("staff-emergency-sheets-refused")
+        await pages.fill(password=PASSWORD)
+        await pages.send("/kit/new")
+        await page.wait_for_url("**/print")
+        await self._show(page, "staff-print-emergency-sheet")
+        words: list[str] = []
+        for number in (1, 2, 3):
+            pdf = await pages.fetch(f"{pages.path.removesuffix('/print')}/sheet.pdf?language=de")
+            if number == 2:  # the words of the sheet before
+                await pages.fill(word_7=words[6], word_16=words[15])
+                await pages.send("/print")
+                await self._refused("staff-print-emergency-sheet-refused")
+            words = words_on(pdf)
+            await pages.fill(word_7=words[6], word_16=words[15][:4])
+            if number == 1:
+                await self._show_sheet("paper-emergency-sheet", pdf)
+            await pages.send("/print")
+            await expect(page.locator("#error")).to_have_count(0)
+            await page.wait_for_url("**/kit?done=kit_made" if number == 3 else "**/print")
+            await expect(page.locator("#field-word_7")).to_have_count(int(number < 3))
+        await self._show(page, "staff-emergency-sheets")
+        await self._at("/kit/check", "staff-check-emergency-sheet")
+        for sheet, name in (("2", "staff-check-emergency-sheet-refused"), ("3", "staff-emergency-sheet-checked")):
+            await page.locator(f"input[name='sheet'][value='{sheet}']").check()
+            await pages.fill(word_7=words[6], word_16=words[15], word_25=words[24])
+            await pages.send("/kit/check")
+            if sheet == "2":
+                await self._refused(name)
+        await page.wait_for_url("**/kit?done=kit_sheet_checked")
+        await self._show(page, name)
 
     async def lists(self, patient: str) -> None:
         """Shares, history, and the questions before something is gone for good."""

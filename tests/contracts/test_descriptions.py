@@ -25,7 +25,17 @@ def test_every_verb_says_who_may_call_it(name):
     (interface,) = interfaces(importlib.import_module(f"appliance.contracts.{name}"))
     for verb in interface.verbs.values():
         assert verb.callers, verb
-        assert verb.callers <= {"vault", "records", "audit", "practice", "gateway", "tunnel", "enrol", "root"}, verb
+        assert verb.callers <= {
+            "vault",
+            "records",
+            "audit",
+            "practice",
+            "gateway",
+            "tunnel",
+            "enrol",
+            "backup",
+            "root",
+        }, verb
 
 
 def test_gateway_may_ask_vault_for_three_things_and_records_for_none():

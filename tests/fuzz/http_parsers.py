@@ -27,6 +27,7 @@ from appliance.practice.connections import Connections, silence_libraries
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
 from appliance.practice.pages import Pages
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.routes import make_application
 from appliance.practice.settings import PracticeSettings
@@ -107,8 +108,9 @@ async def _open_practice() -> tuple[Connections, Guard]:
     peer: Any = StandIn()
     peers: Any = SimpleNamespace(vault=peer, records=peer, tunnel=peer, processes={})
     pages, links = Pages(BOX), PendingLinks()
-    guard = Guard(Host(BOX), peers, pages, links)
-    desk = Desk(PracticeSettings(stall_timeout_s=PATIENCE_S), None, peers, pages, links, guard, time.time)  # type: ignore[arg-type]
+    kits = PendingKits()
+    guard = Guard(Host(BOX), peers, pages, links, kits)
+    desk = Desk(PracticeSettings(stall_timeout_s=PATIENCE_S), None, peers, pages, links, kits, guard, time.time)  # type: ignore[arg-type]
     connections = Connections(make_application(desk), max_connections=1000, idle_timeout_s=60)
     return await connections.__aenter__(), guard
 

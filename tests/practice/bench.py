@@ -39,6 +39,7 @@ from appliance.practice.guard import Guard, Host
 from appliance.practice.lan_certificate import keep_certificate
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.routes import make_application
 from appliance.practice.settings import PracticeSettings
@@ -278,8 +279,9 @@ async def served_practice(
     now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
     certificate = keep_certificate(chosen.state, box.lan_host, now)
     pages, links = Pages(box), PendingLinks()
-    guard = Guard(Host(box), peers, pages, links)
-    desk = Desk(chosen, certificate, peers, pages, links, guard, clock)
+    kits = PendingKits()
+    guard = Guard(Host(box), peers, pages, links, kits)
+    desk = Desk(chosen, certificate, peers, pages, links, kits, guard, clock)
     context = certificate.context()
     application = make_application(desk)
     limits = {"max_connections": chosen.max_connections, "idle_timeout_s": chosen.idle_timeout_s}

@@ -30,6 +30,7 @@ async def test_post_without_csrf_token_is_refused(bench):
     posts += [f"/documents/{patient}/delete", f"/shares/{patient}/link-printed", f"/shares/{patient}/pin-printed"]
     posts += [f"/shares/{patient}/revoke", "/staff/invite", f"/staff/{patient}/remove", "/devices/new"]
     posts += [f"/devices/{patient}/revoke", "/password", "/logout"]
+    posts += ["/kit/new", "/kit/check", f"/kit/{patient}/print"]
     for path in posts:
         for token in ("", "x" * len(good), good[:-1], good + "x"):
             browser.csrf = token

@@ -35,6 +35,14 @@ def test_link_sheet_holds_link_practice_and_steps_on_one_page(language):
 
 
 @pytest.mark.parametrize("language", ["de", "en"])
+def test_link_sheet_asks_for_a_private_window_on_a_device_that_is_not_ones_own(language):
+    sheet = LinkSheet(PRACTICE, "030 1234567", LINK, "praxis-0123abcd.example", "09.12.2026")
+    text = " ".join(words(draw_link_sheet(sheet, TEXTS[language])).split())
+    assert TEXTS[language]("sheet.private") in text
+    assert {"de": "privates Fenster", "en": "private window"}[language] in text
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
 def test_pin_slip_holds_the_pin_and_no_link(language):
     slip = PinSlip(PRACTICE, "030 1234567", "271828")
     text = words(draw_pin_slip(slip, TEXTS[language]))

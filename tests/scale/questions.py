@@ -16,6 +16,7 @@ from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
 from appliance.practice.pages import Pages
 from appliance.practice.peers import Peers
+from appliance.practice.pending_kits import PendingKits
 from appliance.practice.pending_links import PendingLinks
 from appliance.practice.routes import make_application
 from appliance.practice.settings import PracticeSettings
@@ -33,6 +34,12 @@ NOT_MEASURED: dict[Route, str] = {
     ("POST", "/staff/{principal}/remove"): "touches nothing that grows with patients or documents",
     ("POST", "/devices/new"): "touches nothing that grows with patients or documents",
     ("POST", "/devices/{principal}/revoke"): "touches nothing that grows with patients or documents",
+    ("POST", "/kit/new"): "once in a kit's life; Argon2id is slow on purpose",
+    ("GET", "/kit/check"): "needs a kit; touches nothing that grows with patients or documents",
+    ("POST", "/kit/check"): "touches nothing that grows with patients or documents",
+    ("GET", "/kit/{kit}/print"): "while a kit is made; touches nothing that grows with patients or documents",
+    ("POST", "/kit/{kit}/print"): "while a kit is made; touches nothing that grows with patients or documents",
+    ("GET", "/kit/{kit}/sheet.pdf"): "while a kit is made; touches nothing that grows with patients or documents",
     ("PUT", "/intake/v1/documents"): "no page: practice software's way in",
     ("PUT", "/intake/v1/documents/{key}"): "no page: practice software's way in",
 }
@@ -134,6 +141,7 @@ def pages(known: Known) -> dict[Route, dict[str, list[str]]]:
         ("GET", "/shares/{share}/revoke"): {"revoke share?": each("/shares/{}/revoke", known.shares)},
         ("GET", "/staff"): {"staff": ["/staff"]},
         ("GET", "/staff/{principal}/remove"): {"remove staff?": [f"/staff/{known.principal}/remove"]},
+        ("GET", "/kit"): {"emergency sheets": ["/kit"]},
         ("GET", "/devices"): {"devices": ["/devices"]},
         ("GET", "/devices/{principal}/revoke"): {"revoke device?": [f"/devices/{known.device}/revoke"]},
         ("GET", "/password"): {"password": ["/password"]},
@@ -178,8 +186,9 @@ async def table() -> set[Route]:
         telephone="",
     )
     peers, own, links = Peers(folder=Path("/nonexistent")), Pages(box), PendingLinks()
-    guard = Guard(Host(box), peers, own, links)
-    desk = Desk(PracticeSettings(), cast("Any", None), peers, own, links, guard, time.time)
+    kits = PendingKits()
+    guard = Guard(Host(box), peers, own, links, kits)
+    desk = Desk(PracticeSettings(), cast("Any", None), peers, own, links, kits, guard, time.time)
     application = make_application(desk)
     routes = {
         (route.method, route.resource.canonical)

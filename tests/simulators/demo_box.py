@@ -16,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 120
+PORTS = 3
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,24 @@ class DemoBox:
         return host_pids(self.state)[process]
 
 
-def free_ports(count: int) -> int:
-    """Give the first of `count` consecutive ports that are free on 127.0.0.1."""
-    for base in range(20000 + os.getpid() % 20000, 60000, count):
-        try:
-            for offset in range(count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
+@contextmanager
+def held_ports() -> Iterator[int]:
+    """Hold the demo's three ports and give the first: nobody else who asks here gets them meanwhile.
+
+    A port that is free is taken by the box only seconds later, so two that looked at the same moment would share it.
+    What holds them is an abstract name (unix(7)), which ends with its holder. Below the ports of outgoing connections.
+    """
+    for base in range(20000 + os.getpid() % 4000 * PORTS, 32768 - PORTS, PORTS):
+        with socket.socket(socket.AF_UNIX) as holder:
+            try:
+                holder.bind(f"\0praxissafe ports {base}")
+                for port in range(base, base + PORTS):
+                    with socket.socket() as probe:
+                        probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            yield base
+            return
     raise RuntimeError("no free ports")
 
 
@@ -67,7 +76,7 @@ def running_box(
 
     A box keeps the ports it was provisioned with: give a second start on the same state the first one's `port_base`.
     """
-    with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder:
+    with tempfile.TemporaryDirectory(prefix="praxissafe-box-") as folder, held_ports() as free:
         chosen = state or Path(folder)
         command = [
             sys.executable,
@@ -76,7 +85,7 @@ def running_box(
             "--state",
             str(chosen),
             "--port-base",
-            str(port_base or free_ports(3)),
+            str(port_base or free),
         ]
         process = subprocess.Popen(
             [*command, "--json", *(["--empty"] if empty else [])], cwd=tree, stdout=subprocess.PIPE, text=True

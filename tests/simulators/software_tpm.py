@@ -22,9 +22,12 @@ def software_tpm(folder: Path) -> Iterator[str]:
     path, control = folder / "tpm.sock", folder / "tpm.sock.ctrl"
     command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
     command += ["--server", f"type=unixio,path={path}", "--ctrl", f"type=unixio,path={control}"]
+    for left_over in (path, control):  # of an earlier one: it would seem to be there already
+        left_over.unlink(missing_ok=True)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        _wait_until_it_listens(control)
+        for channel in (control, path):
+            _wait_until_it_listens(channel)
         yield f"swtpm:path={path}"
     finally:
         process.terminate()

@@ -402,6 +402,8 @@ async def test_a_run_that_the_technician_interrupts_says_so_and_goes_on(tmp_path
     async with technician(tmp_path) as at_bench:
         at_bench.bench.vault.may_answer.clear()
         process = await asyncio.create_subprocess_exec(
+            # As a terminal starts it: what runs in the background of a script inherits SIGINT ignored (env(1)).
+            *("env", "--default-signal=INT"),
             *(sys.executable, "-m", "provisioning.station", *at_bench.words()),
             cwd=ROOT,
             env={**os.environ, "PYTHONIOENCODING": "utf-8"},

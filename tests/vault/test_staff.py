@@ -100,15 +100,15 @@ async def test_wrong_claim_codes_are_slowed_and_the_right_one_still_works(bench)
 async def test_login_says_the_same_in_the_same_time_for_unknown_names(bench):
     async with bench.open() as vault:
         await vault.claimed()
-        took = {}
-        for name in ("Ada", "Nobody"):
+        took: dict[str, list[float]] = {"Ada": [], "Nobody": []}
+        for name in ["Ada", "Nobody"] * 3:
             began = time.perf_counter()
-            for _ in range(3):
-                with pytest.raises(Refused, match="login") as refusal:
-                    await vault.ask(LogIn(name=name, password="wrong password"))
-                assert refusal.value.details == {}
-            took[name] = time.perf_counter() - began
-        assert 0.5 < took["Ada"] / took["Nobody"] < 2  # both pay for Argon2id; a miss without it takes 1/100
+            with pytest.raises(Refused, match="login") as refusal:
+                await vault.ask(LogIn(name=name, password="wrong password"))
+            took[name].append(time.perf_counter() - began)
+            assert refusal.value.details == {}
+        ratio = min(took["Ada"]) / min(took["Nobody"])  # the quickest of each: what else the machine does is left out
+        assert 0.5 < ratio < 2  # both pay for Argon2id; a miss without it takes 1/100
         assert bench.audit.actions[-6:] == ["staff_login_refused"] * 6
 
 
