@@ -29,6 +29,7 @@ PICTURES = ROOT / "docs/figures"
 DEFAULT_FOLDER = ROOT / "build/bench"
 TITLES = {
     "database": "SQLCipher against plain SQLite",
+    "keys": "Vault opens its keys, and a patient's share",
     "intake": "Documents enter, against a server that only writes and syncs",
     "download": "A patient downloads: portal and tunnel against direct",
     "opening": "From the click to the opened document of 1 MB",
@@ -90,7 +91,9 @@ def _bars(axes: Axes, figures: Sequence[Figure]) -> None:
 
 def _label(figure: Figure) -> str:
     what = re.sub(
-        r"^(intake by|database:|download through portal and tunnel,|click to opened|erasure:) ?", "", figure.name
+        r"^(intake by|database:|keys:|download through portal and tunnel,|click to opened|erasure:) ?",
+        "",
+        figure.name,
     )
     return f"{what}\n{figure.value:.3g} {figure.unit}"
 
