@@ -41,7 +41,7 @@ async def test_a_million_pins_have_nothing_to_be_checked_against_without_the_tpm
     assert verifier in plaintext
     assert verifier not in files
     assert share.pin.encode() not in files
-    for secret in (share.r, keys.pin_verifiers, keys.state, keys.share_state):
+    for secret in (share.r, keys.pin_verifiers, keys.state, keys.newest.share_state):
         assert secret not in files
     assert keys.pin_verifiers not in plaintext
 
