@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -157,10 +157,14 @@ class Archive:
                 raise PeerGone
 
     async def keep_clock_for_ever(self) -> None:
-        """Let the clock of retention periods rise once an hour that the box runs, until cancelled."""
+        """Let the clock of retention periods rise once an hour that the box runs, until cancelled.
+
+        On a full disk it stands still.
+        """
         while True:
             await asyncio.sleep(retention.CLOCK_PERIOD_S)
-            await self.database.run(lambda rows: retention.keep_clock(rows, self.now))
+            with suppress(Unavailable):
+                await self.database.run(lambda rows: retention.keep_clock(rows, self.now))
 
     async def index_documents(self) -> None:
         """Make documents of before there was an index findable, a few at a time."""

@@ -57,6 +57,7 @@ async def turn(archive: Archive) -> bool:
     async with archive.turning:
         await archive.vault.ask(BeginTurn(generation=generation))
         await archive.database.run(lambda rows: erasure.begin(rows, generation))
+        _lost.set(0)
         for table in TABLES:
             await _turn_keys(archive, table, generation)
         await archive.vault.ask(FinishTurn(generation=generation))
@@ -81,6 +82,6 @@ async def _turned(archive: Archive, keys: list[KeyRow]) -> list[tuple[KeyRow, by
         raise Unavailable("turned_keys")
     lost = sum(wrapped is None for wrapped in turned)
     if lost:
-        _lost.set(lost)
+        _lost.inc(lost)
         say("document_keys_lost", priority="alert", count=lost)
     return [(key, wrapped or key.wrapped) for key, wrapped in zip(keys, turned, strict=True)]

@@ -1,5 +1,6 @@
 """How long documents are kept, by which rule, by whose clock, and how something put in by mistake goes nevertheless."""
 
+import asyncio
 import datetime
 
 import pytest
@@ -12,12 +13,12 @@ from appliance.contracts.records import (
     ReadPatient,
     ReadRetention,
 )
-from appliance.core.errors import Invalid, NotFound, Refused
+from appliance.core.errors import Invalid, NotFound, Refused, Unavailable
 from appliance.records import retention
 from appliance.records.retention import kept
 from tests.records.bench import PDF, records_process
 
-DAY_S, HOUR_S = 86400, 3600
+DAY_S = 86400
 ADULT, CHILD = "1980-02-29", "2015-06-30"
 
 
@@ -182,3 +183,24 @@ async def test_a_box_that_was_off_for_a_summer_catches_up_in_days(bench):
         await bench.archive.database.run(lambda rows: retention.keep_clock(rows, bench.archive.now))
         hours += 1
     assert hours == 90
+
+
+async def test_the_clock_rises_while_the_box_runs_and_a_full_disk_only_stops_it(bench, monkeypatch):
+    monkeypatch.setattr(retention, "CLOCK_PERIOD_S", 0)
+    keep_clock, attempts = retention.keep_clock, []
+
+    def on_a_full_disk_at_first(rows, now):
+        attempts.append(now)
+        if len(attempts) == 1:
+            raise Unavailable("disk_full")
+        keep_clock(rows, now)
+
+    monkeypatch.setattr(retention, "keep_clock", on_a_full_disk_at_first)
+    bench.clock.now += 30 * DAY_S
+    work = asyncio.ensure_future(bench.archive.keep_clock_for_ever())
+    try:
+        while await bench.archive.database.run(retention.clock) < bench.clock.now:
+            assert not work.done()
+    finally:
+        work.cancel()
+    assert len(attempts) >= 31
