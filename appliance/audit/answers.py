@@ -27,6 +27,10 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "document_read",
             "document_found",
             "document_erased",
+            "document_erased_wrong_patient",
+            "document_erased_duplicate",
+            "document_erased_no_record",
+            "document_erased_older_treatment",
         }
     ),
     "vault": frozenset(

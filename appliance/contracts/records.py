@@ -79,14 +79,23 @@ class CorrectPatient(Call[Done]):
     person: Person
 
 
+#: Why something is erased: its retention period is over (the box checks that), or a statement of the member of staff,
+#: which goes into the audit log: it is another person's; it is there twice; it belongs to no record (a wrong scan, a
+#: test); the treatment had ended that long ago before the document came into the box.
+ErasureReason = Literal["period_over", "wrong_patient", "duplicate", "no_record", "older_treatment"]
+#: Which period a document is under: after the treatment; until the 28th birthday; after radiotherapy.
+RetentionRule = Literal["treatment", "minors_examination", "radiotherapy"]
+
+
 class DeletePatient(Call[Done]):
-    """Erase a patient with all documents and shares. NotFound("patient")."""
+    """Erase a patient with all documents and shares. NotFound("patient"), Refused("retention", until, rule)."""
 
     reply: ClassVar = Done
     callers: ClassVar = _BY_PRACTICE
 
     session: Token
     patient: Id
+    reason: ErasureReason = "period_over"
 
 
 class Patients(Struct):
@@ -256,13 +265,36 @@ class ReadPreview(Call[Done]):
 
 
 class EraseDocument(Call[Done]):
-    """Erase a document: shares that name it end, then the file, then the row. NotFound("document")."""
+    """Erase a document: shares that name it end, then the row, then the file; then its key turns into noise.
+
+    NotFound("document"); Refused("retention", until, rule) while its period is not over and no other reason is given.
+    """
 
     reply: ClassVar = Done
     callers: ClassVar = _BY_PRACTICE
 
     session: Token
     document: Id
+    reason: ErasureReason = "period_over"
+
+
+class Retention(Struct):
+    """Until when something must be kept, and by which rule; `over` says that it may be erased. 0: nothing to keep."""
+
+    until: Seconds
+    rule: RetentionRule
+    over: bool
+
+
+class ReadRetention(Call[Retention]):
+    """Say how long a document, or all of a patient's, must be kept. Invalid, code `subject`, unless one is given."""
+
+    reply: ClassVar = Retention
+    callers: ClassVar = _BY_PRACTICE
+
+    session: Token
+    document: Id | None = None
+    patient: Id | None = None
 
 
 # --- shares ----------------------------------------------------------------------------------------------------
@@ -378,6 +410,7 @@ RECORDS = Interface.of(
     ReadDocument,
     ReadPreview,
     EraseDocument,
+    ReadRetention,
     CreateShare,
     ListShares,
     RevokeShare,

@@ -27,7 +27,7 @@ Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Pin = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6,8}$")]
 HostName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
-DocumentKind = Literal["finding", "lab", "invoice", "sick_note", "letter", "image"]
+DocumentKind = Literal["finding", "lab", "invoice", "sick_note", "letter", "image", "radiotherapy"]
 MediaType = Literal[
     "application/dicom", "application/pdf", "image/heic", "image/jpeg", "image/png", "image/tiff", "text/plain"
 ]

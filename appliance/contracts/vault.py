@@ -374,10 +374,16 @@ class OpenDatabase(Call[DatabaseKey]):
     callers: ClassVar = frozenset({"records"})
 
 
-class WrappedKey(Struct):
-    """A document key under the erasure key, bound to its document."""
+#: AES-256-GCM: nonce ‖ ciphertext ‖ tag.
+Wrapped = Annotated[bytes, msgspec.Meta(min_length=60, max_length=60)]
+Generation = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
-    wrapped: Annotated[bytes, msgspec.Meta(min_length=60, max_length=60)]
+
+class WrappedKey(Struct):
+    """A document key under an erasure key, bound to its document. The erasure key turns: `generation` says which."""
+
+    wrapped: Wrapped
+    generation: Generation
 
 
 class WrapDocumentKey(Call[WrappedKey]):
@@ -397,13 +403,82 @@ class DocumentKey(Struct):
 
 
 class UnwrapDocumentKey(Call[DocumentKey]):
-    """Unwrap; Tampered("document_key") if it is not the key of this document or was erased."""
+    """Unwrap; Tampered("document_key") if it is not the key of this document or was erased.
+
+    Unavailable("key_turned") if the erasure key has turned since: the row holds another wrapping by now.
+    """
 
     reply: ClassVar = DocumentKey
     callers: ClassVar = frozenset({"records"})
 
     document: Id
-    wrapped: Annotated[bytes, msgspec.Meta(min_length=60, max_length=60)]
+    wrapped: Wrapped
+    generation: Generation
+
+
+# --- the erasure key turns -------------------------------------------------------------------------------------
+
+MAX_TURNED_KEYS = 4000
+
+
+class ErasureGenerations(Struct):
+    """The generations of the erasure key that the box has: one, or two while it turns."""
+
+    oldest: Generation
+    newest: Generation
+
+
+class NameErasureGenerations(Call[ErasureGenerations]):
+    """Name the generations, for records to see whether its database is of today, and whether a turn is under way."""
+
+    reply: ClassVar = ErasureGenerations
+    callers: ClassVar = frozenset({"records"})
+
+
+class BeginTurn(Call[Done]):
+    """Make the erasure key of the next generation, beside the present one; new keys are wrapped under it from now.
+
+    Asked again it changes nothing. Invalid, code `generation`, for any but the newest or the next.
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"records"})
+
+    generation: Generation
+
+
+class TurningKey(Struct):
+    """A document's key as its row has it, under the generation before the newest."""
+
+    document: Id
+    wrapped: Wrapped
+
+
+class TurnedKeys(Struct):
+    """The same keys under the newest generation, in the same order; None for what does not open."""
+
+    wrapped: list[Wrapped | None]
+
+
+class TurnDocumentKeys(Call[TurnedKeys]):
+    """Wrap document keys anew; none is seen in the clear outside vault. Invalid, code `generation`, if none turns."""
+
+    reply: ClassVar = TurnedKeys
+    callers: ClassVar = frozenset({"records"})
+
+    documents: Annotated[list[TurningKey], msgspec.Meta(min_length=1, max_length=MAX_TURNED_KEYS)]
+
+
+class FinishTurn(Call[Done]):
+    """Every row is synced under this generation: destroy the erasure key before it, once the state is wrapped anew.
+
+    Asked again it changes nothing. Unavailable("storage"); Invalid, code `generation`, for any but the newest.
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"records"})
+
+    generation: Generation
 
 
 # --- shares ----------------------------------------------------------------------------------------------------
@@ -980,13 +1055,14 @@ class OldDocumentKey(Struct):
     """A document key as the old box wrapped it."""
 
     document: Id
-    wrapped: Annotated[bytes, msgspec.Meta(min_length=60, max_length=60)]
+    wrapped: Wrapped
 
 
 class RewrappedKeys(Struct):
-    """The same keys under this box's, in the same order."""
+    """The same keys under this box's newest erasure key, in the same order."""
 
-    wrapped: list[bytes]
+    wrapped: list[Wrapped]
+    generation: Generation
 
 
 class RewrapOldDocumentKeys(Call[RewrappedKeys]):
@@ -1020,6 +1096,10 @@ VAULT = Interface.of(
     OpenDatabase,
     WrapDocumentKey,
     UnwrapDocumentKey,
+    NameErasureGenerations,
+    BeginTurn,
+    TurnDocumentKeys,
+    FinishTurn,
     MakeShare,
     PublishShare,
     ReadPin,

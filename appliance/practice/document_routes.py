@@ -11,11 +11,12 @@ from contextlib import aclosing
 from aiohttp import web
 
 from appliance.contracts.records import Document, EraseDocument, FindDocument, ReadDocument, ReadPatient, ReadPreview
-from appliance.core.errors import PraxisError
+from appliance.core.errors import PraxisError, Refused
 from appliance.core.metrics import Counter
 from appliance.practice import fields, headers
 from appliance.practice.desk import Desk
 from appliance.practice.disposition import content_disposition
+from appliance.practice.erase_page import erase_page, reason_of
 from appliance.practice.guard import check_csrf
 from appliance.practice.media_types import SHOWN_BY_PREVIEW, text_charset
 from appliance.practice.patient_routes import patient_page
@@ -75,15 +76,16 @@ class DocumentRoutes:
         """Give a document to be saved; can be resumed."""
         return await self._give(visit, await self._find(visit), "attachment")
 
-    async def show_delete(self, visit: Visit) -> web.StreamResponse:
+    async def show_delete(self, visit: Visit, error: PraxisError | None = None) -> web.StreamResponse:
         """Ask before a document is erased."""
         document, t = await self._find(visit), visit.texts
         file = await self._records.ask(ReadPatient(session=visit.token, patient=document.patient))
         person = file.patient.person
-        return self._desk.pages.show(
+        return await erase_page(
+            self._desk,
             visit,
-            "confirm.html",
-            nav="patients",
+            document=document.document,
+            error=error,
             title=t("document.delete.title"),
             subject=document.title,
             facts=[
@@ -98,9 +100,14 @@ class DocumentRoutes:
         )
 
     async def delete(self, visit: Visit) -> web.StreamResponse:
-        """Erase a document."""
-        document = await self._find(visit)
-        await self._records.ask(EraseDocument(session=visit.token, document=document.document))
+        """Erase a document; asks again if it must be kept and no reason is stated."""
+        document, reason = await self._find(visit), reason_of(visit.form)
+        try:
+            await self._records.ask(EraseDocument(session=visit.token, document=document.document, reason=reason))
+        except Refused as error:
+            if error.code != "retention":
+                raise
+            return await self.show_delete(visit, error)
         return see_other(f"/patients/{document.patient}?done=document_deleted")
 
     async def _find(self, visit: Visit) -> Document:

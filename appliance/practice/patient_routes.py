@@ -14,9 +14,10 @@ from appliance.contracts.records import (
     PatientFile,
     ReadPatient,
 )
-from appliance.core.errors import Invalid, PraxisError
+from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.practice import fields
 from appliance.practice.desk import Desk
+from appliance.practice.erase_page import erase_page, reason_of
 from appliance.practice.search_routes import first_found
 from appliance.practice.uploads import Outcome
 from appliance.practice.visit import Visit, see_other
@@ -124,14 +125,15 @@ class PatientRoutes:
             return self._desk.pages.show(visit, "patient_form.html", error=error, patient=file.patient, same="")
         return see_other(f"/patients/{file.patient.patient}?done=patient_corrected")
 
-    async def show_delete(self, visit: Visit) -> web.StreamResponse:
+    async def show_delete(self, visit: Visit, error: PraxisError | None = None) -> web.StreamResponse:
         """Ask before a patient is erased."""
         file, t = await self._read(visit), visit.texts
         patient = file.patient
-        return self._desk.pages.show(
+        return await erase_page(
+            self._desk,
             visit,
-            "confirm.html",
-            nav="patients",
+            patient=patient.patient,
+            error=error,
             title=t("patient.delete.title"),
             subject=f"{patient.person.family_name}, {patient.person.given_name}",
             facts=[
@@ -145,9 +147,14 @@ class PatientRoutes:
         )
 
     async def delete(self, visit: Visit) -> web.StreamResponse:
-        """Erase a patient with all documents and links."""
-        patient = fields.identifier(visit.part("patient"), "patient")
-        await self._records.ask(DeletePatient(session=visit.token, patient=patient))
+        """Erase a patient with all documents and links; asks again if they must be kept and no reason is stated."""
+        patient, reason = fields.identifier(visit.part("patient"), "patient"), reason_of(visit.form)
+        try:
+            await self._records.ask(DeletePatient(session=visit.token, patient=patient, reason=reason))
+        except Refused as error:
+            if error.code != "retention":
+                raise
+            return await self.show_delete(visit, error)
         return see_other("/patients?done=patient_deleted")
 
     async def _read(self, visit: Visit) -> PatientFile:

@@ -24,6 +24,7 @@ from appliance.records.answers import RecordsAnswers
 from appliance.records.archive import open_archive
 from appliance.records.preview_work import PreviewWork
 from appliance.records.settings import RecordsSettings
+from appliance.records.turning import turn_for_ever
 
 VAULT_PATIENCE_S = 30.0
 
@@ -40,6 +41,8 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         work = [
             group.create_task(archive.sweep_spool_for_ever()),
             group.create_task(archive.watch_peers_for_ever()),
+            group.create_task(archive.keep_clock_for_ever()),
+            group.create_task(turn_for_ever(archive)),
             group.create_task(PreviewWork(archive, Peer.of(PREVIEW, "preview")).do_for_ever()),
             group.create_task(serve(sockets["local"], [(RECORDS, answers.table()), (PROCESS, PROCESS_ANSWERS)])),
         ]

@@ -11,19 +11,19 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from appliance.contracts.audit import Action, Append, ReadEntries
-from appliance.contracts.vault import Box, Describe, NameLiveShares, OpenDatabase, Session
+from appliance.contracts.vault import Box, Describe, NameErasureGenerations, NameLiveShares, OpenDatabase, Session
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.core.varlink import Peer
 from appliance.formats.envelope import NONCE_PREFIX_BYTES, SALT_BYTES, DocumentSealer
-from appliance.records import documents, previews, search, shares
+from appliance.records import documents, erasure, previews, retention, search, shares
 from appliance.records.activity import Activity
 from appliance.records.database import Database, Rows
 from appliance.records.sealed_files import FOLDERS, SealedFiles
@@ -61,6 +61,10 @@ class Archive:
     share_changes: asyncio.Lock = field(default_factory=asyncio.Lock)
     previews_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     intakes: Activity = field(default_factory=Activity)
+    erasures: Activity = field(default_factory=Activity)
+    erasure_waits: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Held while the erasure key turns.
+    turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     entries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENTRIES_AT_ONCE))
 
     @property
@@ -100,6 +104,16 @@ class Archive:
                 await self.audit.ask(entry)
             except PraxisError as error:
                 raise Unavailable("audit_away") from error
+
+    @asynccontextmanager
+    async def erasing(self) -> AsyncIterator[None]:
+        """Erase in this block, under `share_changes`; afterwards the erasure key turns, in a while."""
+        try:
+            with self.erasures.going_on():
+                async with self.share_changes:
+                    yield
+        finally:
+            self.erasure_waits.set()
 
     async def withdraw(self, ended: list[str]) -> None:
         """Take ended shares out of the spool and mark their rows. Under `share_changes`."""
@@ -142,6 +156,16 @@ class Archive:
             if away >= 2:
                 raise PeerGone
 
+    async def keep_clock_for_ever(self) -> None:
+        """Let the clock of retention periods rise once an hour that the box runs, until cancelled.
+
+        On a full disk it stands still.
+        """
+        while True:
+            await asyncio.sleep(retention.CLOCK_PERIOD_S)
+            with suppress(Unavailable):
+                await self.database.run(lambda rows: retention.keep_clock(rows, self.now))
+
     async def index_documents(self) -> None:
         """Make documents of before there was an index findable, a few at a time."""
         while await self.database.run(lambda rows: search.index_missing(rows, INDEXED_AT_ONCE)):
@@ -173,13 +197,16 @@ async def open_archive(
 ) -> AsyncIterator[Archive]:
     """Open everything, sweep, and close at the end of the block.
 
-    Raises what vault answers, Tampered("database"), Invalid("database_version"), Invalid("spool_group").
+    Raises what vault answers, Tampered("database"), Tampered("database_rolled_back"), Invalid("database_version"),
+    Invalid("spool_group").
     """
     state = Path(settings.state_folder)
     box = await vault.ask(Describe())
     opened = await vault.ask(OpenDatabase())
+    generations = await vault.ask(NameErasureGenerations())
     database = await Database.open(state / "records.db", opened.key)
     try:
+        await database.run(lambda rows: erasure.adopt(rows, generations.oldest, generations.newest))
         with ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files") as file_threads:
             archive = Archive(
                 box=box,
@@ -192,6 +219,8 @@ async def open_archive(
                 clock=clock,
                 file_threads=file_threads,
             )
+            if not await database.run(retention.clock):
+                await database.run(lambda rows: retention.keep_clock(rows, archive.now))
             await archive.sweep_files()
             await archive.index_documents()
             await archive.sweep_spool()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -60,6 +60,10 @@ class Rows:
     def change(self, statement: str, *values: object) -> int:
         """Change rows and give how many."""
         return int(self._connection.execute(statement, values).rowcount)
+
+    def change_all(self, statement: str, values: Iterable[tuple[object, ...]]) -> None:
+        """Change rows by one statement for each of `values`."""
+        self._connection.executemany(statement, values)
 
 
 class Database:

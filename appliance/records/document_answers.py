@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from appliance.contracts.records import (
@@ -16,15 +17,17 @@ from appliance.contracts.records import (
     FindDocument,
     ReadDocument,
     ReadPreview,
+    ReadRetention,
+    Retention,
 )
-from appliance.contracts.vault import RevokeSharesOf, Session, WrapDocumentKey
+from appliance.contracts.vault import RevokeSharesOf, Session, WrappedKey
 from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Answers, Caller, Done, Stream
 from appliance.formats.envelope import (
     KEY_BYTES,
 )
-from appliance.records import documents, patients, previews, shares
+from appliance.records import document_keys, documents, patients, previews, retention, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.documents import Sealed
@@ -32,6 +35,7 @@ from appliance.records.intake import ContentCheck, Sealing, receive
 from appliance.records.names import clean_file_name, clean_person, clean_title
 from appliance.records.opening import open_preview, open_sealed
 from appliance.records.previews import SealedPreview
+from appliance.records.retention import ERASED
 from appliance.records.sealed_files import IncomingFile
 from appliance.records.threads import on_thread
 
@@ -58,6 +62,7 @@ class DocumentAnswers:
             ReadDocument: self.answer_read_document,
             ReadPreview: self.answer_read_preview,
             EraseDocument: self.answer_erase_document,
+            ReadRetention: self.answer_read_retention,
         }
 
     async def answer_add_document(self, call: AddDocument, _: Caller, stream: Stream) -> AddedDocument:
@@ -121,15 +126,18 @@ class DocumentAnswers:
         _documents.add("read")
 
     async def answer_erase_document(self, call: EraseDocument, _: Caller) -> Done:
-        """End the shares that name it, take them out of the spool, then erase the row, then the file."""
+        """End the shares that name it, take them out of the spool, erase row and file; the key turns later."""
         archive = self._archive
         session = await archive.sessions.check_staff(call.session)
-        async with archive.share_changes:
+        async with archive.erasing():
             sealed = await archive.database.run(lambda rows: documents.find(rows, call.document))
             patient = sealed.description.patient
+            await archive.database.run(
+                lambda rows: retention.check(rows, retention.of_document(rows, call.document), call.reason)
+            )
             await archive.vault.ask(RevokeSharesOf(session=call.session, document=call.document))
             await archive.withdraw(await archive.database.run(lambda rows: shares.naming(rows, call.document)))
-            await archive.log(session, "document_erased", patient=patient, document=call.document)
+            await archive.log(session, ERASED[call.reason], patient=patient, document=call.document)
 
             def erase(rows: Rows) -> list[str]:
                 files = [sealed.file, *previews.file_of(rows, call.document)]
@@ -141,6 +149,23 @@ class DocumentAnswers:
             await archive.database.forget()
         _documents.add("erased")
         return Done()
+
+    async def answer_read_retention(self, call: ReadRetention, _: Caller) -> Retention:
+        """Say how long a document, or all of a patient's, must be kept."""
+        archive = self._archive
+        await archive.sessions.check_staff(call.session, touch=False)
+        if (call.document is None) == (call.patient is None):
+            raise Invalid("subject")
+
+        def read(rows: Rows) -> Retention:
+            period = retention.of_patient(rows, call.patient or "")
+            if call.document is not None:
+                period = retention.of_document(rows, call.document)
+            if period is None:
+                return Retention(until=0, rule="treatment", over=True)
+            return Retention(until=period.until, rule=period.rule, over=retention.clock(rows) >= period.until)
+
+        return await archive.database.run(read)
 
     def _one_by_one(self, session: Session, key: str) -> AbstractAsyncContextManager[object]:
         """Two intakes under one key wait for each other, so that the second one finds the first one's document."""
@@ -182,7 +207,7 @@ class DocumentAnswers:
         document, key = description.document, os.urandom(KEY_BYTES)
         sealer = archive.new_sealer(document, key, description.name, description.media_type)
         incoming = archive.files.receive()
-        wrapping = asyncio.ensure_future(archive.vault.ask(WrapDocumentKey(document=document, key=key)))
+        wrapping = asyncio.ensure_future(document_keys.wrap(archive, document, key))
         try:
             check = ContentCheck(call.media_type, with_digest=bool(call.idempotency_key))
             sealing = Sealing(check, sealer, incoming)
@@ -193,7 +218,7 @@ class DocumentAnswers:
                 description=description,
                 sealed_length=incoming.length,
                 sealed_sha256=incoming.digest(),
-                wrapped_key=wrapped.wrapped,
+                wrapped_key=wrapped,
                 file=await self._keep(session, incoming, description),
             )
         finally:
@@ -201,7 +226,7 @@ class DocumentAnswers:
             wrapping.cancel()
             await asyncio.gather(wrapping, return_exceptions=True)
         try:
-            return await self._add_row(call, session, sealed, content_sha256)
+            return await self._add_row(call, session, sealed, key, content_sha256)
         except PraxisError:
             await on_thread(threads, archive.files.remove, [sealed.file])
             raise
@@ -220,18 +245,19 @@ class DocumentAnswers:
         return await keeping
 
     async def _add_row(
-        self, call: AddDocument, session: Session, sealed: Sealed, content_sha256: bytes
+        self, call: AddDocument, session: Session, sealed: Sealed, key: bytes, content_sha256: bytes
     ) -> AddedDocument:
-        archive, key = self._archive, call.idempotency_key
+        archive, idempotency_key = self._archive, call.idempotency_key
         document, patient = sealed.description.document, sealed.description.patient
 
-        def add(rows: Rows) -> None:
-            documents.add(rows, sealed)
-            if key:
-                documents.keep_key(rows, session.principal, key, document, content_sha256)
+        def add(rows: Rows, wrapped: WrappedKey) -> None:
+            sealed.description.added_at = max(sealed.description.added_at, retention.clock(rows))
+            documents.add(rows, replace(sealed, wrapped_key=wrapped))
+            if idempotency_key:
+                documents.keep_key(rows, session.principal, idempotency_key, document, content_sha256)
             previews.want(rows, sealed.description)
 
-        await archive.database.run(add)
+        await document_keys.keep(archive, document, key, sealed.wrapped_key, add)
         archive.previews_wanted.set()
         return AddedDocument(document=document, patient=patient)
 

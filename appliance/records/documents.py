@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.contracts.records import Document
+from appliance.contracts.vault import WrappedKey
 from appliance.core.errors import NotFound
-from appliance.records import search
+from appliance.records import erasure, search
 from appliance.records.database import Row, Rows
 from appliance.records.patients import read as read_patient
 
 _DESCRIBE = "SELECT document, patient, kind, title, name, media_type, length, added_at, added_by FROM documents"
 _FIND = """
     SELECT document, patient, kind, title, name, media_type, length, added_at, added_by,
-        sealed_length, sealed_sha256, wrapped_key, file
+        sealed_length, sealed_sha256, wrapped_key, key_generation, file
     FROM documents
 """
 
@@ -29,7 +30,7 @@ class Sealed:
     description: Document
     sealed_length: int
     sealed_sha256: bytes
-    wrapped_key: bytes
+    wrapped_key: WrappedKey
     file: str
 
 
@@ -47,7 +48,7 @@ def add(rows: Rows, sealed: Sealed, text: str = "") -> None:
     document = sealed.description
     read_patient(rows, document.patient)
     rows.change(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         document.patient,
         document.document,
         document.kind,
@@ -57,10 +58,11 @@ def add(rows: Rows, sealed: Sealed, text: str = "") -> None:
         document.length,
         sealed.sealed_length,
         sealed.sealed_sha256,
-        sealed.wrapped_key,
+        sealed.wrapped_key.wrapped,
         sealed.file,
         document.added_at,
         document.added_by,
+        sealed.wrapped_key.generation,
     )
     search.index_document(rows, document.document, document.title, document.name, text)
 
@@ -113,10 +115,14 @@ def titles(rows: Rows, owned: set[tuple[str, str]]) -> dict[str, str]:
 
 
 def remove(rows: Rows, patient: str, document: str) -> None:
-    """Remove the row, and with it the wrapped key, the caller's key for it and what search finds it by."""
+    """Remove the row, and with it the wrapped key, the caller's key for it and what search finds it by.
+
+    The erasure key has to turn then.
+    """
     search.forget_document(rows, document)
     if not rows.change("DELETE FROM documents WHERE patient = ? AND document = ?", patient, document):
         raise NotFound("document")
+    erasure.note_erased(rows)
 
 
 def came_before(rows: Rows, principal: str, idempotency_key: str) -> CameBefore | None:
@@ -155,5 +161,6 @@ def _document(row: Row) -> Document:
 def _sealed(row: Row | None) -> Sealed:
     if row is None:
         raise NotFound("document")
-    sealed_length, sealed_sha256, wrapped_key, file = row[9:]
-    return Sealed(_document(row[:9]), sealed_length, bytes(sealed_sha256), bytes(wrapped_key), file)
+    sealed_length, sealed_sha256, wrapped, generation, file = row[9:]
+    key = WrappedKey(wrapped=bytes(wrapped), generation=generation)
+    return Sealed(_document(row[:9]), sealed_length, bytes(sealed_sha256), key, file)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from itertools import islice
 
-from appliance.contracts.vault import UnwrapDocumentKey
+from appliance.contracts.vault import WrappedKey
 from appliance.formats.envelope import document_associated_data, encode_inner_header
-from appliance.records import previews
+from appliance.records import document_keys, previews
 from appliance.records.archive import Archive
 from appliance.records.documents import Sealed
 from appliance.records.previews import SealedPreview
@@ -39,18 +39,18 @@ async def _open(
     file: str,
     sealed_length: int,
     identifier: str,
-    wrapped_key: bytes,
+    wrapped_key: WrappedKey,
     inner_header: bytes,
     length: int,
     first: int,
 ) -> AsyncGenerator[bytes, None]:
-    opened = await archive.vault.ask(UnwrapDocumentKey(document=identifier, wrapped=wrapped_key))
+    key = await document_keys.unwrap(archive, identifier, wrapped_key)
     reader = await on_thread(
         archive.file_threads,
         SealedReader,
         archive.files.path(file),
         sealed_length,
-        opened.key,
+        key,
         document_associated_data(archive.box_bytes, bytes.fromhex(identifier)),
         inner_header,
         length,

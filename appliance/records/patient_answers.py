@@ -18,10 +18,11 @@ from appliance.contracts.records import (
 from appliance.contracts.vault import ListShares, RevokeShare
 from appliance.core.errors import Unavailable
 from appliance.core.varlink import Answers, Caller, Done
-from appliance.records import documents, patients, previews, shares
+from appliance.records import documents, patients, previews, retention, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.names import clean_person
+from appliance.records.retention import ERASED
 from appliance.records.threads import on_thread
 
 
@@ -92,8 +93,11 @@ class PatientAnswers:
         """End the shares, then erase rows, then files. Unavailable("patient_changed") if a document just came."""
         archive = self._archive
         session = await archive.sessions.check_staff(call.session)
-        async with archive.share_changes:
+        async with archive.erasing():
             await archive.database.run(lambda rows: patients.read(rows, call.patient))
+            await archive.database.run(
+                lambda rows: retention.check(rows, retention.of_patient(rows, call.patient), call.reason)
+            )
             live = ListShares(session=call.session, patient=call.patient, ended=False)
             while listed := (await archive.vault.ask(live)).shares:
                 for share in listed:
@@ -101,7 +105,7 @@ class PatientAnswers:
             await archive.withdraw(await archive.database.run(lambda rows: shares.of_patient(rows, call.patient)))
             files = await archive.database.run(lambda rows: documents.files_of_patient(rows, call.patient))
             await asyncio.gather(
-                *(archive.log(session, "document_erased", patient=call.patient, document=name) for name in files)
+                *(archive.log(session, ERASED[call.reason], patient=call.patient, document=name) for name in files)
             )
             await archive.log(session, "patient_deleted", patient=call.patient)
 

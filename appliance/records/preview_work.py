@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 from appliance.contracts.preview import MakePreview, Preview, PreviewedType
-from appliance.contracts.vault import WrapDocumentKey
+from appliance.contracts.records import Document
+from appliance.contracts.vault import WrappedKey
 from appliance.core.errors import Invalid, PraxisError
 from appliance.core.journal import say
 from appliance.core.metrics import Counter
 from appliance.core.varlink import Peer
 from appliance.formats.envelope import KEY_BYTES
-from appliance.records import documents, previews
+from appliance.records import document_keys, documents, previews
 from appliance.records.archive import Archive
+from appliance.records.database import Rows
 from appliance.records.documents import Sealed
 from appliance.records.opening import open_sealed
 from appliance.records.previews import SealedPreview
@@ -85,19 +88,28 @@ class PreviewWork:
 
     async def _keep(self, sealed: Sealed, made: Preview) -> None:
         archive, description = self._archive, sealed.description
-        picture = await self._seal(made.picture) if made.picture else None
-        kept = await archive.database.run(lambda rows: previews.settle(rows, description, made.text, picture))
-        if picture is not None and not kept:
-            await on_thread(archive.file_threads, archive.files.remove, [picture.file])
+        if made.picture:
+            kept = await self._keep_picture(description, made.picture, made.text)
+        else:
+            kept = await archive.database.run(lambda rows: previews.settle(rows, description, made.text, None))
         _previews.add("made" if kept else "erased")
 
-    async def _seal(self, picture: bytes) -> SealedPreview:
+    async def _keep_picture(self, description: Document, picture: bytes, text: str) -> bool:
+        """Seal it and keep its row; False if the document was erased meanwhile, and nothing is left then."""
         archive, key, preview = self._archive, os.urandom(KEY_BYTES), os.urandom(16).hex()
-        wrapped = await archive.vault.ask(WrapDocumentKey(document=preview, key=key))
-        return await on_thread(archive.file_threads, _write, archive, picture, preview, key, wrapped.wrapped)
+        wrapped = await document_keys.wrap(archive, preview, key)
+        sealed = await on_thread(archive.file_threads, _write, archive, picture, preview, key, wrapped)
+
+        def settle(rows: Rows, wrapped: WrappedKey) -> bool:
+            return previews.settle(rows, description, text, replace(sealed, wrapped_key=wrapped))
+
+        kept = await document_keys.keep(archive, preview, key, wrapped, settle)
+        if not kept:
+            await on_thread(archive.file_threads, archive.files.remove, [sealed.file])
+        return kept
 
 
-def _write(archive: Archive, picture: bytes, preview: str, key: bytes, wrapped_key: bytes) -> SealedPreview:
+def _write(archive: Archive, picture: bytes, preview: str, key: bytes, wrapped_key: WrappedKey) -> SealedPreview:
     sealer = archive.new_sealer(preview, key, previews.NAME, previews.MEDIA_TYPE)
     incoming = archive.files.receive()
     try:

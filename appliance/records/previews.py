@@ -11,6 +11,7 @@ from typing import get_args
 
 from appliance.contracts.preview import MAX_CONTENT_BYTES, PreviewedType
 from appliance.contracts.records import Document
+from appliance.contracts.vault import WrappedKey
 from appliance.core.errors import NotFound, Unavailable
 from appliance.records import search
 from appliance.records.database import Rows
@@ -29,7 +30,7 @@ class SealedPreview:
     length: int
     sealed_length: int
     sealed_sha256: bytes
-    wrapped_key: bytes
+    wrapped_key: WrappedKey
     file: str
 
 
@@ -67,14 +68,15 @@ def settle(rows: Rows, document: Document, text: str, sealed: SealedPreview | No
         search.index_document(rows, document.document, document.title, document.name, text)
     if sealed is not None:
         rows.change(
-            "INSERT INTO previews VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO previews VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             document.document,
             sealed.preview,
             sealed.length,
             sealed.sealed_length,
             sealed.sealed_sha256,
-            sealed.wrapped_key,
+            sealed.wrapped_key.wrapped,
             sealed.file,
+            sealed.wrapped_key.generation,
         )
     return True
 
@@ -82,10 +84,17 @@ def settle(rows: Rows, document: Document, text: str, sealed: SealedPreview | No
 def find(rows: Rows, document: str) -> SealedPreview | None:
     """Give a document's preview, if it has one."""
     row = rows.one(
-        "SELECT preview, length, sealed_length, sealed_sha256, wrapped_key, file FROM previews WHERE document = ?",
+        """
+        SELECT preview, length, sealed_length, sealed_sha256, wrapped_key, key_generation, file
+        FROM previews WHERE document = ?
+        """,
         document,
     )
-    return None if row is None else SealedPreview(row[0], row[1], row[2], bytes(row[3]), bytes(row[4]), row[5])
+    if row is None:
+        return None
+    preview, length, sealed_length, sealed_sha256, wrapped, generation, file = row
+    key = WrappedKey(wrapped=bytes(wrapped), generation=generation)
+    return SealedPreview(preview, length, sealed_length, bytes(sealed_sha256), key, file)
 
 
 def find_now(rows: Rows, document: str) -> SealedPreview:

@@ -117,4 +117,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "INSERT INTO pending_previews (document) SELECT document FROM documents WHERE media_type = 'application/pdf'",
     ),
+    (
+        # Which erasure key a document's key is wrapped under, and how far its turning has come (erasure.py).
+        "ALTER TABLE documents ADD COLUMN key_generation INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE previews ADD COLUMN key_generation INTEGER NOT NULL DEFAULT 1",
+        """
+        CREATE TABLE erasure (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            generation INTEGER NOT NULL,
+            finished INTEGER NOT NULL,
+            erased INTEGER NOT NULL DEFAULT 0,
+            turned INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        "INSERT INTO erasure (only_row, generation, finished) VALUES (1, 0, 0)",
+        # The time by which retention periods are counted (retention.py); 0 before it is first set.
+        """
+        CREATE TABLE retention_clock (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            at INTEGER NOT NULL
+        ) STRICT
+        """,
+        "INSERT INTO retention_clock VALUES (1, 0)",
+    ),
 )

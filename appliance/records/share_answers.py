@@ -10,7 +10,7 @@ from pathlib import Path
 
 from appliance.contracts.records import CreateShare, ListShares, NewLink, RevokeShare, Share, Shares
 from appliance.contracts.vault import ListShares as ListVaultShares
-from appliance.contracts.vault import MakeShare, NewShare, PublishShare, ShareStatus, UnwrapDocumentKey
+from appliance.contracts.vault import MakeShare, NewShare, PublishShare, ShareStatus, WrappedKey
 from appliance.contracts.vault import RevokeShare as RevokeVaultShare
 from appliance.core.errors import PraxisError
 from appliance.core.metrics import Counter
@@ -24,7 +24,7 @@ from appliance.formats.share_manifest import (
     format_key,
     seal_manifest,
 )
-from appliance.records import documents, patients, previews, shares
+from appliance.records import document_keys, documents, patients, previews, shares
 from appliance.records.archive import Archive
 from appliance.records.database import Rows
 from appliance.records.documents import Sealed
@@ -158,9 +158,8 @@ class ShareAnswers:
             sha256=sealed.sealed_sha256.hex(),
         )
 
-    async def _key(self, identifier: str, wrapped: bytes) -> str:
-        opened = await self._archive.vault.ask(UnwrapDocumentKey(document=identifier, wrapped=wrapped))
-        return format_key(opened.key)
+    async def _key(self, identifier: str, wrapped: WrappedKey) -> str:
+        return format_key(await document_keys.unwrap(self._archive, identifier, wrapped))
 
     def _name(self, file: str, files: dict[str, Path]) -> str:
         name = os.urandom(16).hex()

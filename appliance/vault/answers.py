@@ -33,6 +33,7 @@ from appliance.formats.tunnel_control import proof_bytes
 from appliance.vault.attestation_answers import AttestationAnswers
 from appliance.vault.boot_answers import BootAnswers
 from appliance.vault.codes import CODE_BYTES, code_verifier, format_code
+from appliance.vault.erasure_answers import ErasureAnswers
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_document_key, wrap_document_key
 from appliance.vault.kit_answers import KitAnswers
 from appliance.vault.lock_answers import LockAnswers
@@ -71,6 +72,7 @@ class VaultAnswers:
             AttestationAnswers(self._vault),
             BootAnswers(self._vault),
             LockAnswers(self._vault),
+            ErasureAnswers(self._vault),
             ShareAnswers(self._vault),
             SessionAnswers(self._vault),
             StaffAnswers(self._vault),
@@ -119,11 +121,14 @@ class VaultAnswers:
     async def answer_wrap_document_key(self, call: WrapDocumentKey, _: Caller) -> WrappedKey:
         """Wrap a document's key."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return WrappedKey(wrapped=wrap_document_key(self._vault.keys.keys, call.document, call.key, nonce))
+        keys = self._vault.keys.keys
+        wrapped = wrap_document_key(keys, call.document, call.key, nonce)
+        return WrappedKey(wrapped=wrapped, generation=keys.newest.generation)
 
     async def answer_unwrap_document_key(self, call: UnwrapDocumentKey, _: Caller) -> DocumentKey:
         """Unwrap a document's key."""
-        return DocumentKey(key=unwrap_document_key(self._vault.keys.keys, call.document, call.wrapped))
+        keys = self._vault.keys.keys
+        return DocumentKey(key=unwrap_document_key(keys, call.generation, call.document, call.wrapped))
 
 
 def _facts(call: Provision, box: str, code: str) -> BoxFacts:

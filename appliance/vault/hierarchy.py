@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import xor
@@ -17,7 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from appliance.core.errors import Tampered
+from appliance.core.errors import Tampered, Unavailable
+from appliance.vault.erasure_slots import ErasureKey
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -36,7 +38,7 @@ def device_authorisation(root_key: bytes) -> bytes:
 
 
 def erasure_authorisation(root_key: bytes) -> bytes:
-    """Give what authorises reading the erasure key from the TPM."""
+    """Give what authorises reading and writing the erasure key's slots in the TPM."""
     return derive(root_key, "erasure authorisation")
 
 
@@ -66,14 +68,32 @@ def combine(*parts: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
+class ErasureKeys:
+    """What follows from one generation of the erasure key."""
+
+    generation: int
+    document_keys: bytes = field(repr=False)
+    share_state: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, erasure_key: ErasureKey) -> ErasureKeys:
+        """Derive them."""
+        return cls(
+            generation=erasure_key.generation,
+            document_keys=derive(erasure_key.key, "document keys"),
+            share_state=derive(erasure_key.key, "share state"),
+        )
+
+
+@dataclass(frozen=True)
 class Keys:
-    """The keys in vault's memory; none is in `repr`."""
+    """The keys in vault's memory; none is in `repr`. `erasure` is one generation, or two while the key turns."""
 
     database: bytes = field(repr=False)
     state: bytes = field(repr=False)
     pin_verifiers: bytes = field(repr=False)
-    document_keys: bytes = field(repr=False)
-    share_state: bytes = field(repr=False)
+    erasure: tuple[ErasureKeys, ...] = field(repr=False)
+    erasure_authorisation: bytes = field(repr=False)
     counter_authorisation: bytes = field(repr=False)
     floor_authorisation: bytes = field(repr=False)
     owner_authorisation: bytes = field(repr=False)
@@ -81,20 +101,29 @@ class Keys:
     kit_words: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, root_key: bytes, erasure_key: bytes) -> Keys:
-        """Derive all of them."""
+    def of(cls, root_key: bytes, erasure_keys: Iterable[ErasureKey]) -> Keys:
+        """Derive all of them; the erasure keys oldest first."""
         return cls(
             database=derive(root_key, "database"),
             state=derive(root_key, "state"),
             pin_verifiers=derive(root_key, "pin verifiers"),
-            document_keys=derive(erasure_key, "document keys"),
-            share_state=derive(erasure_key, "share state"),
+            erasure=tuple(ErasureKeys.of(key) for key in erasure_keys),
+            erasure_authorisation=erasure_authorisation(root_key),
             counter_authorisation=counter_authorisation(root_key),
             floor_authorisation=floor_authorisation(root_key),
             owner_authorisation=owner_authorisation(root_key),
             lockout_authorisation=lockout_authorisation(root_key),
             kit_words=derive(root_key, "kit words"),
         )
+
+    @property
+    def newest(self) -> ErasureKeys:
+        """The generation that everything is wrapped under from now on."""
+        return self.erasure[-1]
+
+    def of_generation(self, generation: int) -> ErasureKeys | None:
+        """Give the keys of a generation; None if the box has no such key, or no more."""
+        return next((keys for keys in self.erasure if keys.generation == generation), None)
 
 
 def seal(key: bytes, plaintext: bytes, associated_data: bytes, nonce: bytes) -> bytes:
@@ -113,18 +142,40 @@ def unseal(key: bytes, sealed: bytes, associated_data: bytes, code: str) -> byte
 
 
 def wrap_document_key(keys: Keys, document: str, key: bytes, nonce: bytes) -> bytes:
-    """Wrap a document's key for its row: 60 bytes, bound to the document."""
-    return seal(keys.document_keys, key, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), nonce)
+    """Wrap a document's key for its row, under the newest erasure key: 60 bytes, bound to the document."""
+    return seal(keys.newest.document_keys, key, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), nonce)
 
 
-def unwrap_document_key(keys: Keys, document: str, wrapped: bytes) -> bytes:
-    """Unwrap; Tampered("document_key")."""
-    return unwrap_old_document_key(keys.document_keys, document, wrapped)
+def unwrap_document_key(keys: Keys, generation: int, document: str, wrapped: bytes) -> bytes:
+    """Unwrap under the key of a generation. Tampered("document_key"), Unavailable("key_turned") if that is gone."""
+    of_generation = keys.of_generation(generation)
+    if of_generation is None:
+        raise Unavailable("key_turned") if generation < keys.newest.generation else Tampered("document_key")
+    return unwrap_old_document_key(of_generation.document_keys, document, wrapped)
 
 
 def unwrap_old_document_key(document_keys: bytes, document: str, wrapped: bytes) -> bytes:
     """Unwrap under a given key, for a restore; Tampered("document_key")."""
     return unseal(document_keys, wrapped, DOCUMENT_KEY_CONTEXT + bytes.fromhex(document), "document_key")
+
+
+def turn_document_keys(keys: Keys, wrapped: Sequence[tuple[str, bytes]], random: bytes) -> list[bytes | None]:
+    """Wrap (document, wrapped key) under the newest erasure key, from the one before; None for what does not open.
+
+    `random` is a nonce for each, fresh.
+    """
+    before, newest = (AESGCM(one.document_keys) for one in keys.erasure)
+    turned: list[bytes | None] = []
+    for place, (document, old) in enumerate(wrapped):
+        bound = DOCUMENT_KEY_CONTEXT + bytes.fromhex(document)
+        nonce = random[place * NONCE_BYTES : (place + 1) * NONCE_BYTES]
+        try:
+            key = before.decrypt(old[:NONCE_BYTES], old[NONCE_BYTES:], bound)
+        except InvalidTag:
+            turned.append(None)
+        else:
+            turned.append(nonce + newest.encrypt(nonce, key, bound))
+    return turned
 
 
 def pin_verifier(keys: Keys, share: str, pin: str) -> bytes:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from appliance.core.errors import Invalid, Tampered
 from appliance.formats.boot_policy import BootPolicy, half_policy
 from appliance.vault import unlock
+from appliance.vault.erasure_slots import FIRST_GENERATION, ErasureKey
 from appliance.vault.files import read_capped, write_synced
 from appliance.vault.hierarchy import (
     KEY_BYTES,
@@ -98,7 +99,7 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
     Tampered("tpm_owned"); what opening raises, where this boot could not open what was made.
     """
     await tpm.check_unowned()
-    erasure_key = secrets.token_bytes(KEY_BYTES)
+    erasure_key = ErasureKey(FIRST_GENERATION, secrets.token_bytes(KEY_BYTES))
     secure_boot = [await tpm.read_secure_boot()]
     parts = [secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)]
     root_key = combine(*parts, await tpm.make_change_part(0))
@@ -114,8 +115,8 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
     )
     await _open_halves(tpm, file, policy)
     public_key = await tpm.load_device(device, device_authorisation(root_key))
-    await tpm.write_erasure_key(erasure_key, erasure_authorisation(root_key))
-    return MadeKeys(OpenedKeys(Keys.of(root_key, erasure_key), public_key, Unlocked(), "itself"), file)
+    await tpm.make_erasure_slots(erasure_key, erasure_authorisation(root_key))
+    return MadeKeys(OpenedKeys(Keys.of(root_key, [erasure_key]), public_key, Unlocked(), "itself"), file)
 
 
 def write_key_file(folder: Path, file: KeyFile) -> None:
@@ -145,9 +146,9 @@ async def open_keys(
     root_key = combine(*boot_parts, change_part, unlocked.part)
     await tpm.own(owner_authorisation(root_key))
     public_key = await tpm.load_device(file.device, device_authorisation(root_key))
-    erasure_key = await tpm.read_erasure_key(erasure_authorisation(root_key))
+    erasure_keys = await tpm.read_erasure_keys(erasure_authorisation(root_key))
     await tpm.drop_change_part(1 - file.change_slot)  # of a change that a power cut ended
-    return OpenedKeys(Keys.of(root_key, erasure_key), public_key, unlocked, file.unlock.way)
+    return OpenedKeys(Keys.of(root_key, erasure_keys), public_key, unlocked, file.unlock.way)
 
 
 async def unlock_keys(tpm: Tpm, folder: Path, secret: str, pin: str | None) -> Unlocked:

@@ -203,7 +203,8 @@ class KitAnswers:
         return Done()
 
     def _document_keys(self) -> tuple[bytes, ...]:
-        return (self._vault.keys.keys.document_keys,)
+        """Give the keys that rows may be wrapped under: one, or two while the erasure key turns."""
+        return tuple(one.document_keys for one in self._vault.keys.keys.erasure)
 
 
 def _mark(document_keys: tuple[bytes, ...]) -> str:

@@ -87,7 +87,8 @@ class RestoreAnswers:
         """Wrap old document keys for this box."""
         keys = self._restore.old(self._vault.now()).document_keys
         return RewrappedKeys(
-            wrapped=[self._rewrapped(keys, one, position) for position, one in enumerate(call.documents)]
+            wrapped=[self._rewrapped(keys, one, position) for position, one in enumerate(call.documents)],
+            generation=self._vault.keys.keys.newest.generation,
         )
 
     async def answer_end_restore(self, _: EndRestore, __: Caller) -> Done:

@@ -1,8 +1,9 @@
 """The bytes of the state file: one record with the whole state, then one for each change since. Pure.
 
-Byte offsets: docs/formats/vault-state.md. Each record is sealed under a key from the root key, the shares inside once
-more under a key from the erasure key, and bound to the record before it. What follows the last whole record was a
-write that did not finish, and is left out; that nobody cut whole records off is for the count to say (store.py).
+Byte offsets: docs/formats/vault-state.md. Each record is sealed under a key from the root key, the shares inside
+once more under a key from the newest erasure key, whose generation it names; and it is bound to the record before
+it. What follows the last whole record was a write that did not finish, and is left out; that nobody cut whole
+records off is for the count to say (store.py).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from appliance.vault.hierarchy import NONCE_BYTES, Keys, seal, unseal
 from appliance.vault.shares import Share
 from appliance.vault.state import State
 
-CONTEXT = b"praxissafe vault state 3\0"
-SHARES_CONTEXT = b"praxissafe vault shares 3\0"
+CONTEXT = b"praxissafe vault state 4\0"
+SHARES_CONTEXT = b"praxissafe vault shares 4\0"
 TAG_BYTES = 16
 #: Length of what follows, sequence number, count; then the CRC-32 of these, which tells a header that was half
 #: written from a damaged record.
@@ -48,10 +49,14 @@ class _ShareChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The plaintext of a record. `rest` is the state without its shares, None if only the time differs."""
+    """The plaintext of a record. `rest` is the state without its shares, None if only the time differs.
+
+    `generation` is the erasure key's that `shares` are sealed under.
+    """
 
     seen_at: int
     rest: State | None
+    generation: int
     shares: bytes
 
 
@@ -71,7 +76,10 @@ def encode_change(old: State, new: State, position: Position, keys: Keys, random
 
 
 def decode_file(data: bytes, keys: Keys) -> tuple[State, Position]:
-    """Give the state and the position of the last whole record; Tampered("state") if not even the first is whole."""
+    """Give the state and the position of the last whole record.
+
+    Tampered("state") if not even the first is whole, Tampered("state_rolled_back") if its erasure key is no more.
+    """
     rest: State | None = None
     shares: dict[str, Share] = {}
     seen_at, position, place = 0, Position(0, 0), 0
@@ -100,8 +108,8 @@ def _encode(
 ) -> tuple[bytes, Position]:
     numbers = _numbers(position)
     shares = msgspec.msgpack.encode(_ShareChange(dict(put), gone))
-    sealed_shares = seal(keys.share_state, shares, SHARES_CONTEXT + numbers, random[:NONCE_BYTES])
-    plaintext = msgspec.msgpack.encode(_Record(seen_at, rest, sealed_shares))
+    sealed_shares = seal(keys.newest.share_state, shares, SHARES_CONTEXT + numbers, random[:NONCE_BYTES])
+    plaintext = msgspec.msgpack.encode(_Record(seen_at, rest, keys.newest.generation, sealed_shares))
     sealed = seal(keys.state, plaintext, CONTEXT + numbers + position.tag, random[NONCE_BYTES:RANDOM_BYTES])
     header = HEADER.pack(len(sealed), position.sequence, position.count)
     return header + CHECK.pack(zlib.crc32(header)) + sealed, replace(position, tag=sealed[-TAG_BYTES:])
@@ -132,7 +140,10 @@ def _record_at(data: bytes, place: int, before: Position, keys: Keys) -> tuple[_
 
 
 def _share_change(record: _Record, position: Position, keys: Keys) -> _ShareChange:
-    plaintext = unseal(keys.share_state, record.shares, SHARES_CONTEXT + _numbers(position), "share_state")
+    erasure_key = keys.of_generation(record.generation)
+    if erasure_key is None:  # it was destroyed when it turned: this is an older file
+        raise Tampered("state_rolled_back")
+    plaintext = unseal(erasure_key.share_state, record.shares, SHARES_CONTEXT + _numbers(position), "share_state")
     try:
         return msgspec.msgpack.decode(plaintext, type=_ShareChange)
     except msgspec.MsgspecError as error:

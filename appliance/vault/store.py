@@ -112,6 +112,24 @@ class Store:
         """
         return await asyncio.shield(asyncio.ensure_future(self._change(change)))
 
+    async def use(self, keys: Keys) -> None:
+        """Write under these keys from now on: the erasure key turns."""
+        async with self._lock:
+            self._keys = keys
+
+    async def rewrap(self) -> None:
+        """Write the whole state anew, so that the newest erasure key opens it and no other does; synced.
+
+        It is not counted: an older file opens with a key that is about to be destroyed. Once begun it goes on to its
+        end. Unavailable("storage") leaves everything as it was.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._rewrap()))
+
+    async def _rewrap(self) -> None:
+        async with self._lock:
+            self._whole_bytes = 0
+            await self._write(self.state, self._position.count)
+
     async def _change(self, change: Change) -> State:
         async with self._lock:
             now = self._clock.now()

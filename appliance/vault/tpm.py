@@ -20,6 +20,7 @@ from appliance.core.errors import Tampered
 from appliance.formats.attestation import Evidence, Identity, Question
 from appliance.formats.boot_policy import PCR_SECURE_BOOT, BootPolicy
 from appliance.vault import tpm_attestation, tpm_nv, tpm_sealing, tpm_unlock
+from appliance.vault.erasure_slots import ErasureKey
 from appliance.vault.tpm_connection import FIXED, Connection, public_area, translated
 
 DEVICE_ATTRIBUTES = f"{FIXED}|sensitivedataorigin|userwithauth|sign"
@@ -107,13 +108,21 @@ class Tpm:
             lambda: tpm_attestation.prove(self._connection, self._device, question, qualifying)
         )
 
-    async def write_erasure_key(self, secret: bytes, authorisation: bytes) -> None:
-        """Put the erasure key into NV, in place of what stands there."""
-        await self._in_thread(lambda: tpm_nv.write_erasure_key(self._connection, secret, authorisation))
+    async def make_erasure_slots(self, first: ErasureKey, authorisation: bytes) -> None:
+        """Make the two slots of the erasure key, in place of what stands there, and put the first key in."""
+        await self._in_thread(lambda: tpm_nv.make_erasure_slots(self._connection, first, authorisation))
 
-    async def read_erasure_key(self, authorisation: bytes) -> bytes:
-        """Read the erasure key. Tampered("erasure_key") if there is none, Tampered("tpm_authorisation")."""
-        return await self._in_thread(lambda: tpm_nv.read_erasure_key(self._connection, authorisation))
+    async def read_erasure_keys(self, authorisation: bytes) -> list[ErasureKey]:
+        """Read them, oldest first. Tampered("erasure_key") if there is none, Tampered("tpm_authorisation")."""
+        return await self._in_thread(lambda: tpm_nv.read_erasure_keys(self._connection, authorisation))
+
+    async def write_erasure_key(self, key: ErasureKey, authorisation: bytes) -> None:
+        """Put a key into the slot of its generation; it is there for good when this returns."""
+        await self._in_thread(lambda: tpm_nv.write_erasure_key(self._connection, key, authorisation))
+
+    async def destroy_erasure_key(self, generation: int, authorisation: bytes) -> None:
+        """Overwrite the slot of a generation, for good."""
+        await self._in_thread(lambda: tpm_nv.destroy_erasure_key(self._connection, generation, authorisation))
 
     async def make_counter(self, authorisation: bytes) -> int:
         """Make the counter of the state; give its count."""

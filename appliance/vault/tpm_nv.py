@@ -1,4 +1,4 @@
-"""What vault keeps in the TPM's NV memory: the erasure key, and the counter that its state is bound to.
+"""What vault keeps in the TPM's NV memory: the erasure key in two slots, and the counter that its state is bound to.
 
 Both are authorised by values that only the root key gives, and none is readable by the TPM's owner. The counter can
 only rise: one that was undefined and made anew begins above every count this TPM has ever had. Sources: TCG TPM 2.0
@@ -10,11 +10,20 @@ from __future__ import annotations
 import tpm2_pytss as tss
 
 from appliance.core.errors import Tampered
+from appliance.vault.erasure_slots import (
+    EMPTY,
+    SLOT_BYTES,
+    ErasureKey,
+    decode_slots,
+    encode_slot,
+    slot_of,
+    unfinished,
+)
 from appliance.vault.tpm_connection import Connection
 
-ERASURE_INDEX = 0x01A50001
+#: The slots of the erasure key (erasure_slots.py).
+ERASURE_INDEXES = (0x01A50001, 0x01A50003)
 COUNTER_INDEX = 0x01A50002
-SECRET_BYTES = 32
 COUNTER_BYTES = 8
 ERASURE_ATTRIBUTES = "authread|authwrite|no_da"
 #: TPM2_NT_COUNTER is 1 (part 2, section 13.3).
@@ -33,19 +42,34 @@ def make_index(connection: Connection, index: int, attributes: str, size: int, a
         connection.esys.nv_define_space(authorisation, tss.TPM2B_NV_PUBLIC(public), session1=session)
 
 
-def write_erasure_key(connection: Connection, secret: bytes, authorisation: bytes) -> None:
-    """Put the erasure key into NV, in place of what stands there."""
-    make_index(connection, ERASURE_INDEX, ERASURE_ATTRIBUTES, SECRET_BYTES, authorisation)
-    index = _found(connection, ERASURE_INDEX, authorisation, "erasure_key")
-    with connection.session() as session:
-        connection.esys.nv_write(index, secret, auth_handle=index, session1=session)
+def make_erasure_slots(connection: Connection, first: ErasureKey, authorisation: bytes) -> None:
+    """Make both slots, in place of what stands there, and put the first key into its own."""
+    for number, index in enumerate(ERASURE_INDEXES):
+        make_index(connection, index, ERASURE_ATTRIBUTES, SLOT_BYTES, authorisation)
+        _write_slot(connection, number, EMPTY, authorisation)
+    write_erasure_key(connection, first, authorisation)
 
 
-def read_erasure_key(connection: Connection, authorisation: bytes) -> bytes:
-    """Read the erasure key. Tampered("erasure_key") if there is none, Tampered("tpm_authorisation")."""
-    index = _found(connection, ERASURE_INDEX, authorisation, "erasure_key")
-    with connection.session() as session:
-        return bytes(connection.esys.nv_read(index, SECRET_BYTES, auth_handle=index, session1=session))
+def write_erasure_key(connection: Connection, key: ErasureKey, authorisation: bytes) -> None:
+    """Put a key into the slot of its generation. Failures as read_erasure_keys."""
+    _write_slot(connection, slot_of(key.generation), encode_slot(key), authorisation)
+
+
+def destroy_erasure_key(connection: Connection, generation: int, authorisation: bytes) -> None:
+    """Overwrite the slot of a generation. Failures as read_erasure_keys."""
+    _write_slot(connection, slot_of(generation), EMPTY, authorisation)
+
+
+def read_erasure_keys(connection: Connection, authorisation: bytes) -> list[ErasureKey]:
+    """Read the keys, oldest first; empty a slot whose writing did not finish.
+
+    Tampered("erasure_key") if there is none, Tampered("tpm_authorisation").
+    """
+    slots = [_read_slot(connection, index, authorisation) for index in ERASURE_INDEXES]
+    keys = decode_slots(slots)
+    for number in unfinished(slots):
+        _write_slot(connection, number, EMPTY, authorisation)
+    return keys
 
 
 def make_counter(connection: Connection, authorisation: bytes) -> int:
@@ -77,3 +101,15 @@ def _found(connection: Connection, index: int, authorisation: bytes, code: str) 
     found = connection.esys.tr_from_tpmpublic(index)
     connection.esys.tr_set_auth(found, authorisation)
     return found
+
+
+def _read_slot(connection: Connection, slot: int, authorisation: bytes) -> bytes:
+    index = _found(connection, slot, authorisation, "erasure_key")
+    with connection.session() as session:
+        return bytes(connection.esys.nv_read(index, SLOT_BYTES, auth_handle=index, session1=session))
+
+
+def _write_slot(connection: Connection, number: int, slot: bytes, authorisation: bytes) -> None:
+    index = _found(connection, ERASURE_INDEXES[number], authorisation, "erasure_key")
+    with connection.session() as session:
+        connection.esys.nv_write(index, slot, auth_handle=index, session1=session)

@@ -15,9 +15,10 @@ import tpm2_pytss as tss
 
 from appliance.core.errors import Refused, Tampered, Unavailable
 from appliance.vault.tpm_connection import Connection
-from appliance.vault.tpm_nv import SECRET_BYTES, make_index
+from appliance.vault.tpm_nv import make_index
 
 #: Two, so that a power cut leaves the old or the new one.
+PART_BYTES = 32
 CHANGE_INDEXES = (0x01A50010, 0x01A50011)
 #: Read by whoever has the TPM; written and taken away by its owner, which vault is.
 CHANGE_ATTRIBUTES = "ownerwrite|authread|no_da"
@@ -78,8 +79,8 @@ def unseal_by_pin(connection: Connection, handle: Any, authorisation: bytes) -> 
 
 def make_change_part(connection: Connection, slot: int) -> bytes:
     """Make a new change part in a slot, in place of what stands there."""
-    index, part = CHANGE_INDEXES[slot], secrets.token_bytes(SECRET_BYTES)
-    make_index(connection, index, CHANGE_ATTRIBUTES, SECRET_BYTES, b"")
+    index, part = CHANGE_INDEXES[slot], secrets.token_bytes(PART_BYTES)
+    make_index(connection, index, CHANGE_ATTRIBUTES, PART_BYTES, b"")
     with connection.session() as session:
         connection.esys.nv_write(
             connection.esys.tr_from_tpmpublic(index), part, auth_handle=tss.ESYS_TR.OWNER, session1=session
@@ -94,7 +95,7 @@ def read_change_part(connection: Connection, slot: int) -> bytes:
         raise Tampered("change_part")
     handle = connection.esys.tr_from_tpmpublic(index)
     with connection.session() as session:
-        return bytes(connection.esys.nv_read(handle, SECRET_BYTES, auth_handle=handle, session1=session))
+        return bytes(connection.esys.nv_read(handle, PART_BYTES, auth_handle=handle, session1=session))
 
 
 def drop_change_part(connection: Connection, slot: int) -> None:

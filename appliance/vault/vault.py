@@ -10,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from appliance.core.errors import Refused, Tampered, Unavailable
+from appliance.core.errors import Invalid, Refused, Tampered, Unavailable
 from appliance.core.journal import say
 from appliance.vault import shares, staff
 from appliance.vault.audit_log import AuditLog
 from appliance.vault.boot_files import check_secure_boot, read_boot_policy, read_holders
 from appliance.vault.clock import Clock
+from appliance.vault.erasure_slots import ErasureKey
 from appliance.vault.files import write_synced
+from appliance.vault.hierarchy import KEY_BYTES, ErasureKeys, Keys
 from appliance.vault.keys import (
     NeedsUnlocking,
     OpenedKeys,
@@ -81,6 +84,7 @@ class Vault:
         self._settled_at = 0
         self._opening_changed = asyncio.Event()
         self._unlocking = asyncio.Lock()
+        self._turning = asyncio.Lock()
 
     @property
     def is_made(self) -> bool:
@@ -278,6 +282,39 @@ class Vault:
         await self.tpm.own(made.opened.keys.owner_authorisation)
         self._opened, self._store = made.opened, store
         self._note_opening("")
+
+    async def begin_turn(self, generation: int) -> None:
+        """Make the erasure key of the next generation; the present one stays until `finish_turn`.
+
+        Nothing happens if it was made before. Invalid("generation") for any other than the newest or the next.
+        """
+        async with self._turning:
+            keys = self.keys.keys
+            if generation == keys.newest.generation:
+                return
+            if len(keys.erasure) > 1 or generation != keys.newest.generation + 1:
+                raise Invalid("generation")
+            made = ErasureKey(generation, secrets.token_bytes(KEY_BYTES))
+            await self.tpm.write_erasure_key(made, keys.erasure_authorisation)
+            await self._use(dataclasses.replace(keys, erasure=(*keys.erasure, ErasureKeys.of(made))))
+
+    async def finish_turn(self, generation: int) -> None:
+        """Wrap the state anew, then destroy the erasure key before this one: records has nothing under it any more.
+
+        Nothing happens if it was destroyed before. Invalid("generation"), Unavailable("storage").
+        """
+        async with self._turning:
+            keys = self.keys.keys
+            if generation != keys.newest.generation:
+                raise Invalid("generation")
+            if len(keys.erasure) > 1:
+                await self.store.rewrap()
+                await self.tpm.destroy_erasure_key(keys.erasure[0].generation, keys.erasure_authorisation)
+                await self._use(dataclasses.replace(keys, erasure=keys.erasure[1:]))
+
+    async def _use(self, keys: Keys) -> None:
+        self._opened = dataclasses.replace(self.keys, keys=keys)
+        await self.store.use(keys)
 
     async def seal_for(self, coming: list[bytes]) -> None:
         """Seal the root key for PCR 7 as it is and as it may become, and for the holders of this release."""

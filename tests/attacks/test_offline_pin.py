@@ -48,7 +48,7 @@ def outer_plaintexts(state, key):
     while place < len(state):
         (length,) = struct.unpack_from(">I", state, place)
         sealed = state[place + HEADER_BYTES : place + HEADER_BYTES + length]
-        associated_data = b"praxissafe vault state 3\0" + state[place + 4 : place + 20] + tag
+        associated_data = b"praxissafe vault state 4\0" + state[place + 4 : place + 20] + tag
         opened.append(AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated_data))
         place, tag = place + HEADER_BYTES + length, sealed[-TAG_BYTES:]
     return opened

@@ -18,12 +18,12 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import database, download, intake, keys, memory, opening
+from tests.bench import database, download, erasure, intake, keys, memory, opening
 from tests.bench.figures import Figure, table, write
 from tests.simulators.demo_box import ROOT, DemoBox, running_box
 
 #: In this order: memory first, on a box that has only just begun.
-NAMES = ("memory", "database", "keys", "intake", "download", "opening")
+NAMES = ("memory", "database", "keys", "intake", "download", "opening", "erasure")
 DEFAULT_FOLDER = ROOT / "build/bench"
 
 
@@ -31,6 +31,8 @@ async def measure(name: str, box: DemoBox, *, short: bool = False) -> list[Figur
     """Make one measurement."""
     if name == "database":
         return database.measure(box.state, short=short)
+    if name == "erasure":
+        return await erasure.measure(box.state, short=short)
     if name == "keys":
         return await keys.measure(box.state, short=short)
     measurements = {"memory": memory, "intake": intake, "download": download, "opening": opening}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.contracts.records import Document, Person
+from appliance.contracts.vault import WrappedKey
 from appliance.records import database, documents, patients, search
 from appliance.records.database import Database, Rows
 from appliance.records.documents import Sealed
@@ -30,6 +31,8 @@ from tests.bench.figures import Figure, Goal, interleaved
 KNOWS_SECURE_DELETE = sqlite3.sqlite_version_info >= (3, 42)
 FAMILY_NAMES = ("Müller", "Schmidt", "Schneider", "Fischer", "Weber", "Meyer", "Wagner", "Becker", "Şahin", "Łukasz")
 GIVEN_NAMES = ("Anna", "Erika", "Jörg", "Paul", "Zoë", "Karl", "Mia", "Lena", "Otto", "Ümit")
+#: Nobody opens these documents.
+KEY = WrappedKey(wrapped=bytes(60), generation=1)
 TITLES = ("Befund", "Laborwerte", "Röntgen Thorax", "Rechnung", "Überweisung", "Arztbrief")
 
 
@@ -60,7 +63,7 @@ class Practice:
         chosen = [(self._random.choice(self._patients), self._random.randbytes(16).hex()) for _ in range(count)]
         began = time.perf_counter()
         for patient, document in chosen:
-            self._transact(partial(documents.add, sealed=_sealed(patient, document)))
+            self._transact(partial(documents.add, sealed=sealed_row(patient, document, KEY)))
         return count / (time.perf_counter() - began)
 
     def search(self, count: int) -> float:
@@ -103,11 +106,12 @@ class Practice:
                 number=str(number),
             )
             patients.create(rows, patient, person, 1)
-            documents.add(rows, _sealed(patient, self._random.randbytes(16).hex()))
+            documents.add(rows, sealed_row(patient, self._random.randbytes(16).hex(), KEY))
             self._patients.append(patient)
 
 
-def _sealed(patient: str, document: str) -> Sealed:
+def sealed_row(patient: str, document: str, key: WrappedKey) -> Sealed:
+    """Give a document's row."""
     description = Document(
         document=document,
         patient=patient,
@@ -120,7 +124,7 @@ def _sealed(patient: str, document: str) -> Sealed:
         added_by="Sabine Keller",
     )
     digest = hashlib.sha256(document.encode()).digest()
-    return Sealed(description, 2000, digest, bytes(60), f"{document[:2]}/{document}")
+    return Sealed(description, 2000, digest, key, f"{document[:2]}/{document}")
 
 
 def open_encrypted(path: Path) -> Any:

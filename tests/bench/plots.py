@@ -33,6 +33,7 @@ TITLES = {
     "intake": "Documents enter, against a server that only writes and syncs",
     "download": "A patient downloads: portal and tunnel against direct",
     "opening": "From the click to the opened document of 1 MB",
+    "erasure": "After an erasure: every key wrapped anew",
     "memory": "Memory of the box's resident units (PSS)",
 }
 MET, MISSED, GOAL_COLOUR, STRETCH_COLOUR = "#2f7d5b", "#c2592b", "#1b2a41", "#8a94a6"
@@ -90,7 +91,9 @@ def _bars(axes: Axes, figures: Sequence[Figure]) -> None:
 
 def _label(figure: Figure) -> str:
     what = re.sub(
-        r"^(intake by|database:|keys:|download through portal and tunnel,|click to opened) ?", "", figure.name
+        r"^(intake by|database:|keys:|download through portal and tunnel,|click to opened|erasure:) ?",
+        "",
+        figure.name,
     )
     return f"{what}\n{figure.value:.3g} {figure.unit}"
 

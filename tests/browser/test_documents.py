@@ -102,10 +102,12 @@ async def test_erasing_asks_first_and_then_the_document_and_the_patient_are_gone
     await reception.page.locator(f"main a[href='{patient}']").click()
     assert len(await reception.documents()) == 2, "cancelled"
     await reception.page.locator(f"a[href='/documents/{erased}/delete']").click()
+    await reception.page.locator("input[name=reason][value=no_record]").check()
     await reception.send("/delete")
     await reception.page.wait_for_url(f"**{patient}?done=*")
     assert list((await reception.documents()).values()) == [kept]
     await reception.open(f"{patient}/delete")
+    await reception.page.locator("input[name=reason][value=no_record]").check()
     await reception.send("/delete")
     await reception.page.wait_for_url("**/patients?done=*")
     assert await found(reception, "Löschmann") == []

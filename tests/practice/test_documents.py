@@ -132,7 +132,7 @@ async def test_document_is_deleted_only_after_confirmation(bench):
     document = await browser.add_document(patient)
     assert "befund" in (await browser.open(f"/documents/{document}/delete")).text
     assert (await browser.open(f"/documents/{document}/open")).status == 200
-    await browser.send(f"/documents/{document}/delete", {"confirmed": "yes"})
+    await browser.send(f"/documents/{document}/delete", {"confirmed": "yes", "reason": "duplicate"})
     assert (await browser.open(f"/documents/{document}/open")).status == 404
 
 
@@ -239,3 +239,30 @@ async def test_journal_gets_no_word_of_what_is_sent(bench):
     assert "Canary" not in said
     assert patient not in said
     assert all(line.startswith("confined ") for line in said.splitlines()), said
+
+
+async def test_a_document_that_must_be_kept_is_deleted_for_a_stated_reason_only(bench):
+    browser = await bench.claimed()
+    patient = await browser.add_patient()
+    document = await browser.add_document(patient)
+    asked = await browser.open(f"/documents/{document}/delete")
+    assert "zehn Jahre nach dem Ende der Behandlung" in asked.text
+    assert asked.text.count('type="radio"') == 4
+    refused = await browser.send(f"/documents/{document}/delete", {"confirmed": "yes"})
+    assert (refused.status, refused.error) == (403, "retention")
+    assert "Das muss noch aufbewahrt werden." in refused.text
+    assert 'type="radio"' in refused.text
+    assert (await browser.open(f"/documents/{document}/open")).status == 200
+    await browser.send(f"/documents/{document}/delete", {"confirmed": "yes", "reason": "wrong_patient"})
+    assert (await browser.open(f"/documents/{document}/open")).status == 404
+    assert "gehörte zu einer anderen Person" in (await browser.open("/history")).text
+
+
+async def test_a_patient_whose_documents_must_be_kept_stays(bench):
+    browser = await bench.claimed()
+    patient = await browser.add_patient()
+    await browser.add_document(patient)
+    assert 'type="radio"' in (await browser.open(f"/patients/{patient}/delete")).text
+    refused = await browser.send(f"/patients/{patient}/delete", {"confirmed": "yes", "reason": "nonsense"})
+    assert (refused.status, refused.error) == (403, "retention")
+    assert (await browser.open(f"/patients/{patient}")).status == 200

@@ -142,6 +142,9 @@ async def test_patient_is_deleted_only_after_confirmation(bench):
     asked = await browser.open(f"/patients/{patient}/delete")
     assert "1 Dokument" in asked.text
     assert (await browser.open(f"/patients/{patient}")).status == 200
-    assert "gelöscht" in (await browser.send(f"/patients/{patient}/delete", {"confirmed": "yes"})).text
+    assert (
+        "gelöscht"
+        in (await browser.send(f"/patients/{patient}/delete", {"confirmed": "yes", "reason": "no_record"})).text
+    )
     assert (await browser.open(f"/patients/{patient}")).status == 404
     assert (await browser.open(f"/documents/{document}/open")).status == 404

@@ -67,6 +67,10 @@ NOT_FOR_READERS = {
     "message_truncated",
     "confinement",
     "full",
+    "generation",
+    "subject",
+    "turned_keys",
+    "endorsement_certificate",  # met at the bench: the station says it
     "generation_used",
     "document_keys",
 }

@@ -70,7 +70,7 @@ async def test_a_preview_is_sealed_under_a_key_of_its_own(practice: Practice) ->
     assert sealed is not None
     (row,) = await practice.bench.archive.database.run(lambda rows: rows.all("SELECT wrapped_key FROM documents"))
     assert sealed.preview != document
-    assert sealed.wrapped_key != row[0]
+    assert sealed.wrapped_key.wrapped != row[0]
     on_disk = (practice.bench.state / "sealed" / sealed.file).read_bytes()
     assert len(practice.bench.sealed_files) == 2
     assert b"JFIF" not in on_disk
@@ -122,18 +122,18 @@ async def test_a_preview_goes_with_its_document(practice: Practice) -> None:
     one, two = await practice.add(heic(), HEIC), await practice.add(dicom("MR_small.dcm"), DICOM)
     await practice.settled()
     assert len(practice.bench.sealed_files) == 4
-    await practice.bench.ask(EraseDocument, document=one)
+    await practice.bench.ask(EraseDocument, document=one, reason="no_record")
     assert len(practice.bench.sealed_files) == 2
     assert await practice.says(one) == "document"
     assert await practice.sealed_preview(one) is None
     assert await practice.says(two) == "there"
-    await practice.bench.ask(DeletePatient, patient=practice.patient)
+    await practice.bench.ask(DeletePatient, patient=practice.patient, reason="no_record")
     assert practice.bench.sealed_files == []
 
 
 async def test_a_document_erased_while_preview_looks_at_it_leaves_nothing(practice: Practice) -> None:
     document = await practice.add(heic(), HEIC)
-    await practice.bench.ask(EraseDocument, document=document)
+    await practice.bench.ask(EraseDocument, document=document, reason="no_record")
     other = await practice.add(heic(), HEIC)
     await practice.picture(other)
     assert len(practice.bench.sealed_files) == 2

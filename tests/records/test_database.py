@@ -142,7 +142,7 @@ async def test_deleted_names_are_in_no_page(tmp_path, vault):
         patient = await bench.add_patient("Kanarienvogel")
         for number in range(30):
             await bench.add_patient(f"Anders{number}")
-        await bench.ask(DeletePatient, patient=patient)
+        await bench.ask(DeletePatient, patient=patient, reason="no_record")
         assert (bench.state / "records.db-wal").stat().st_size == 0
 
         def pages(rows):

@@ -244,7 +244,7 @@ async def test_idempotency_key_twice_at_once_stores_one_document(bench, vault):
 async def test_idempotency_key_of_an_erased_document_is_free_again(bench):
     patient = await bench.add_patient()
     first = await bench.add(PDF, patient=patient, idempotency_key="k")
-    await bench.ask(EraseDocument, document=first.document)
+    await bench.ask(EraseDocument, document=first.document, reason="no_record")
     again = await bench.add(PDF, patient=patient, idempotency_key="k")
     assert not again.repeated
     assert again.document != first.document
@@ -253,13 +253,13 @@ async def test_idempotency_key_of_an_erased_document_is_free_again(bench):
 async def test_an_erased_document_is_gone_from_rows_and_disk(bench):
     patient = await bench.add_patient()
     document = (await bench.add(content(1000), patient=patient)).document
-    await bench.ask(EraseDocument, document=document)
+    await bench.ask(EraseDocument, document=document, reason="no_record")
     assert bench.sealed_files == []
     with pytest.raises(NotFound, match="document"):
         await bench.read(document)
     with pytest.raises(NotFound, match="document"):
-        await bench.ask(EraseDocument, document=document)
-    assert (await bench.actions())[-1] == "document_erased"
+        await bench.ask(EraseDocument, document=document, reason="no_record")
+    assert (await bench.actions())[-1] == "document_erased_no_record"
 
 
 async def test_every_reading_from_the_start_is_in_the_log(bench):

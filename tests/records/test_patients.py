@@ -168,7 +168,7 @@ async def test_history_has_names_until_they_are_erased(bench):
         ("document_added", "Muster, Erika", "Befund"),
         ("patient_made", "Muster, Erika", ""),
     ]
-    await bench.ask(DeletePatient, patient=patient)
+    await bench.ask(DeletePatient, patient=patient, reason="no_record")
     read = await bench.ask(ReadHistory)
     assert read.size == len(read.entries) == 4
     assert {(one.patient_name, one.document_title) for one in read.entries} == {("", "")}

@@ -116,7 +116,7 @@ async def test_a_text_that_comes_again_replaces_the_one_before(bench):
 async def test_text_of_a_document_that_was_erased_meanwhile_is_dropped(bench):
     patient = await bench.add_patient()
     document = await add(bench, patient)
-    await bench.ask(EraseDocument, document=document)
+    await bench.ask(EraseDocument, document=document, reason="no_record")
     await bench.archive.database.run(
         lambda rows: search.index_document(rows, document, "Befund", "befund.pdf", "zu spät")
     )
@@ -163,9 +163,9 @@ async def test_erased_text_is_in_no_page_of_the_database(tmp_path, vault, erase)
         before = decrypted_pages(bench.state / "records.db", vault.database_key)
         assert all(trace.encode() in before for trace in traces.values())
         if erase == "document":
-            await bench.ask(EraseDocument, document=document)
+            await bench.ask(EraseDocument, document=document, reason="no_record")
         elif erase == "patient":
-            await bench.ask(DeletePatient, patient=patient)
+            await bench.ask(DeletePatient, patient=patient, reason="no_record")
             traces["patient"] = "kanarienvogel"
         else:
             traces = {place: trace for place, trace in traces.items() if place not in ("title", "name")}

@@ -108,7 +108,7 @@ async def test_erased_document_ends_its_shares(bench, vault):
     first, second, third = contents
     both = await bench.ask(CreateShare, patient=patient, documents=[first, second])
     other = await bench.ask(CreateShare, patient=patient, documents=[third])
-    await bench.ask(EraseDocument, document=first)
+    await bench.ask(EraseDocument, document=first, reason="no_record")
     assert vault.shares[both.share].status.state == "revoked"
     assert len(bench.spool_entries) == 1
     assert len(bench.sealed_files) == 2
@@ -121,15 +121,15 @@ async def test_deleted_patient_leaves_nothing(bench, vault):
     other, others = await three_documents(bench, "Anders")
     made = await bench.ask(CreateShare, patient=patient, documents=list(contents))
     kept = await bench.ask(CreateShare, patient=other, documents=list(others))
-    await bench.ask(DeletePatient, patient=patient)
+    await bench.ask(DeletePatient, patient=patient, reason="no_record")
     assert vault.shares[made.share].status.state == "revoked"
     assert len(bench.sealed_files) == 3
     assert len(bench.spool_entries) == 1
     assert open_link(bench, vault, kept.link) == others
     with pytest.raises(NotFound, match="patient"):
-        await bench.ask(DeletePatient, patient=patient)
+        await bench.ask(DeletePatient, patient=patient, reason="no_record")
     actions = await bench.actions()
-    assert actions.count("document_erased") == 3
+    assert actions.count("document_erased_no_record") == 3
     assert actions[-1] == "patient_deleted"
 
 
@@ -188,7 +188,7 @@ async def test_a_patient_with_more_shares_than_a_page_is_erased_whole(bench, vau
     patient, contents = await three_documents(bench)
     for _ in range(103):
         await bench.ask(CreateShare, patient=patient, documents=list(contents)[:1])
-    await bench.ask(DeletePatient, patient=patient)
+    await bench.ask(DeletePatient, patient=patient, reason="no_record")
     assert {share.status.state for share in vault.shares.values()} == {"revoked"}
     assert bench.spool_entries == []
 

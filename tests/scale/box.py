@@ -215,8 +215,8 @@ async def measure_actions(reception: Reception, requests: int) -> list[Measured]
         await act("/shares/{share}/link-printed", f"/shares/{share}/link-printed", {})
         await act("/shares/{share}/pin-printed", f"/shares/{share}/pin-printed", {})
         await act("/shares/{share}/revoke", f"/shares/{share}/revoke", {})
-        await act("/documents/{document}/delete", f"/documents/{document}/delete", {})
-        await act("/patients/{patient}/delete", f"/patients/{patient}/delete", {})
+        await act("/documents/{document}/delete", f"/documents/{document}/delete", {"reason": "no_record"})
+        await act("/patients/{patient}/delete", f"/patients/{patient}/delete", {"reason": "no_record"})
     return list(measured.values())
 
 

@@ -138,7 +138,7 @@ async def seal(archive: Archive, session: Session, patient: str, paper: Paper) -
         added_at=paper.added_at,
         added_by=session.name,
     )
-    return Sealed(description, incoming.length, incoming.digest(), wrapped.wrapped, file), paper.text
+    return Sealed(description, incoming.length, incoming.digest(), wrapped, file), paper.text
 
 
 async def add_shares(archive: Archive, token: str, size: Size) -> None:

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from appliance.contracts.records import Document, FindPatients, ListShares, ReadHistory, ReadPatient, SearchDocuments
+from appliance.contracts.vault import WrappedKey
 from appliance.records import documents, patients, search
 from appliance.records.documents import Sealed
 from appliance.records.names import clean_person
@@ -49,7 +50,16 @@ def rows_of(size: Size, known: list[str]):
             added_at=paper.added_at,
             added_by="",
         )
-        yield Sealed(description, 4096, bytes(32), bytes(60), f"{document[:2]}/{document}-0"), paper.text
+        yield (
+            Sealed(
+                description,
+                4096,
+                bytes(32),
+                WrappedKey(wrapped=bytes(60), generation=1),
+                f"{document[:2]}/{document}-0",
+            ),
+            paper.text,
+        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

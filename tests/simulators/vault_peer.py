@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.contracts import vault as contract
 from appliance.contracts.vault import VAULT, Box, DatabaseKey, DocumentKey, NewShare, PatientView, Session, WrappedKey
-from appliance.core.errors import NotFound, Refused, Tampered
+from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
 from appliance.core.varlink import Caller, Done, Peer, serve
 
 
@@ -43,7 +43,8 @@ class VaultPeer:
     now: int = 1_700_000_000
     box: str = field(default_factory=lambda: os.urandom(16).hex())
     database_key: bytes = field(default_factory=lambda: os.urandom(32))
-    erasure_key: bytes = field(default_factory=lambda: os.urandom(32))
+    #: generation -> key: one, or two while it turns.
+    erasure_keys: dict[int, bytes] = field(default_factory=lambda: {1: os.urandom(32)})
     sessions: dict[str, Session] = field(default_factory=dict)
     shares: dict[str, SimulatedShare] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -82,15 +83,53 @@ class VaultPeer:
         return DatabaseKey(key=self.database_key)
 
     async def answer_wrap(self, call: contract.WrapDocumentKey, _: Caller) -> WrappedKey:
-        nonce = os.urandom(12)
-        return WrappedKey(wrapped=nonce + AESGCM(self.erasure_key).encrypt(nonce, call.key, call.document.encode()))
+        generation = max(self.erasure_keys)
+        return WrappedKey(wrapped=self.wrap(generation, call.document, call.key), generation=generation)
 
     async def answer_unwrap(self, call: contract.UnwrapDocumentKey, _: Caller) -> DocumentKey:
-        nonce, sealed = call.wrapped[:12], call.wrapped[12:]
+        if call.generation not in self.erasure_keys:
+            raise Unavailable("key_turned")
+        return DocumentKey(key=self.unwrap(call.generation, call.document, call.wrapped))
+
+    def wrap(self, generation: int, document: str, key: bytes) -> bytes:
+        nonce = os.urandom(12)
+        return nonce + AESGCM(self.erasure_keys[generation]).encrypt(nonce, key, document.encode())
+
+    def unwrap(self, generation: int, document: str, wrapped: bytes) -> bytes:
         try:
-            return DocumentKey(key=AESGCM(self.erasure_key).decrypt(nonce, sealed, call.document.encode()))
+            return AESGCM(self.erasure_keys[generation]).decrypt(wrapped[:12], wrapped[12:], document.encode())
         except InvalidTag as error:
             raise Tampered("document_key") from error
+
+    async def answer_name_erasure_generations(self, _: contract.NameErasureGenerations, __: Caller):
+        return contract.ErasureGenerations(oldest=min(self.erasure_keys), newest=max(self.erasure_keys))
+
+    async def answer_begin_turn(self, call: contract.BeginTurn, _: Caller) -> Done:
+        self.asked.append("BeginTurn")
+        if call.generation == max(self.erasure_keys) + 1 and len(self.erasure_keys) == 1:
+            self.erasure_keys[call.generation] = os.urandom(32)
+        elif call.generation != max(self.erasure_keys):
+            raise Invalid("generation")
+        return Done()
+
+    async def answer_turn_document_keys(self, call: contract.TurnDocumentKeys, _: Caller) -> contract.TurnedKeys:
+        if len(self.erasure_keys) == 1:
+            raise Invalid("generation")
+        old, new = sorted(self.erasure_keys)
+        turned: list[bytes | None] = []
+        for one in call.documents:
+            try:
+                turned.append(self.wrap(new, one.document, self.unwrap(old, one.document, one.wrapped)))
+            except Tampered:
+                turned.append(None)
+        return contract.TurnedKeys(wrapped=turned)
+
+    async def answer_finish_turn(self, call: contract.FinishTurn, _: Caller) -> Done:
+        self.asked.append("FinishTurn")
+        if call.generation != max(self.erasure_keys):
+            raise Invalid("generation")
+        self.erasure_keys = {call.generation: self.erasure_keys[call.generation]}
+        return Done()
 
     async def answer_make_share(self, call: contract.MakeShare, _: Caller) -> NewShare:
         self.session(call.session)
@@ -202,6 +241,10 @@ class VaultPeer:
             contract.OpenDatabase: self.answer_open_database,
             contract.WrapDocumentKey: self.answer_wrap,
             contract.UnwrapDocumentKey: self.answer_unwrap,
+            contract.NameErasureGenerations: self.answer_name_erasure_generations,
+            contract.BeginTurn: self.answer_begin_turn,
+            contract.TurnDocumentKeys: self.answer_turn_document_keys,
+            contract.FinishTurn: self.answer_finish_turn,
             contract.MakeShare: self.answer_make_share,
             contract.PublishShare: self.answer_publish_share,
             contract.ListShares: self.answer_list_shares,

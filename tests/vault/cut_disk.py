@@ -11,13 +11,22 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from appliance.vault import files
+from appliance.vault.erasure_slots import (
+    EMPTY,
+    SLOT_BYTES,
+    ErasureKey,
+    decode_slots,
+    encode_slot,
+    slot_of,
+    unfinished,
+)
 
 SECTOR_BYTES = 512
 #: How many different disks one cut may leave, besides "all lost" and "all kept".
@@ -26,7 +35,7 @@ MIXED_DISKS = 4
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that happened. `kind`: create, write, sync, move, remove, sync_folder, count, answer."""
+    """One thing that happened. `kind`: create, write, sync, move, remove, sync_folder, count, slot, commit, answer."""
 
     kind: str
     inode: int = 0
@@ -99,11 +108,39 @@ class RecordedOs:
 
 
 class CountingTpm:
-    """The counter of a TPM, as Store asks it; `test_the_counter_of_the_model_is_a_tpms` holds it against a real one."""
+    """The counter and the slots of a TPM, as vault asks it; both are held against a real one's (`…_are_a_tpms`)."""
 
-    def __init__(self, log: list[Step], count: int = 0) -> None:
+    def __init__(self, log: list[Step], count: int = 0, slots: Sequence[bytes] = (EMPTY, EMPTY)) -> None:
         self._log = log
         self.count = count
+        self.slots = list(slots)
+
+    async def make_erasure_slots(self, first: ErasureKey, _: bytes) -> None:
+        """Begin with one key."""
+        self.slots = [EMPTY, EMPTY]
+        await self.write_erasure_key(first, b"")
+
+    async def write_erasure_key(self, key: ErasureKey, _: bytes) -> None:
+        """Write a slot."""
+        self._write_slot(slot_of(key.generation), encode_slot(key))
+
+    async def destroy_erasure_key(self, generation: int, _: bytes) -> None:
+        """Overwrite a slot."""
+        self._write_slot(slot_of(generation), EMPTY)
+
+    async def read_erasure_keys(self, _: bytes) -> list[ErasureKey]:
+        """Give the keys; empty what a write left half done."""
+        keys = decode_slots(self.slots)
+        for number in unfinished(self.slots):
+            self._write_slot(number, EMPTY)
+        return keys
+
+    def _write_slot(self, number: int, slot: bytes) -> None:
+        """A TPM writes whole or not at all; that is not relied on, so a cut in between leaves half of each."""
+        half = slot[: SLOT_BYTES // 2] + self.slots[number][SLOT_BYTES // 2 :]
+        for value in (half, slot):
+            self.slots[number] = value
+            self._log.append(Step("slot", number, data=value))
 
     async def make_counter(self, _: bytes) -> int:
         """Begin above every count there was."""
@@ -131,6 +168,7 @@ class Disk:
     names: dict[str, int] = field(default_factory=dict)
     loose_names: list[Step] = field(default_factory=list)
     count: int = 0
+    slots: list[bytes] = field(default_factory=lambda: [EMPTY, EMPTY])
 
     def take(self, step: Step) -> None:
         """Go one step on."""
@@ -149,6 +187,8 @@ class Disk:
             self.loose_names = []
         elif step.kind == "count":
             self.count = step.value
+        elif step.kind == "slot":
+            self.slots[step.inode] = step.data
 
     def after_a_cut(self, chance: random.Random) -> Iterator[dict[str, bytes]]:
         """Give folders that the cut may leave: name -> bytes."""

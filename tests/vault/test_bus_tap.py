@@ -7,7 +7,9 @@ import tpm2_pytss as tss
 
 from appliance.contracts.vault import (
     AcceptUnlocking,
+    BeginTurn,
     ChooseUnlocking,
+    FinishTurn,
     LogIn,
     OpenDatabase,
     OpenShare,
@@ -20,6 +22,7 @@ from appliance.contracts.vault import (
 )
 from appliance.core.errors import Refused
 from appliance.vault import hierarchy, keys, tpm_connection, tpm_unlock
+from appliance.vault import vault as vault_module
 from appliance.vault.unlock import open_object, pin_authorisation
 from tests.simulators.bus_tap import START_AUTH_SESSION, tapped
 from tests.vault.bench import DOCUMENT, PASSWORD
@@ -38,7 +41,7 @@ def drawn(monkeypatch):
             values.append(draw(count))
             return values[-1]
 
-    for module in (keys, tpm_unlock):
+    for module in (keys, tpm_unlock, vault_module):
         monkeypatch.setattr(module, "secrets", Drawing)
     return values
 
@@ -56,8 +59,12 @@ async def a_day(bench, drawn, folder):
             await vault.ask(OpenShare(proof=share.proof, pin=share.pin))
         async with bench.open(tcti=tcti) as vault:
             assert (await vault.ask(OpenShare(proof=share.proof, pin=share.pin))).r == share.r
-            wrapped = (await vault.ask(WrapDocumentKey(document=DOCUMENT, key=b"d" * 32))).wrapped
-            await vault.ask(UnwrapDocumentKey(document=DOCUMENT, wrapped=wrapped))
+            wrapped = await vault.ask(WrapDocumentKey(document=DOCUMENT, key=b"d" * 32))
+            await vault.ask(
+                UnwrapDocumentKey(document=DOCUMENT, wrapped=wrapped.wrapped, generation=wrapped.generation)
+            )
+            await vault.ask(BeginTurn(generation=wrapped.generation + 1))
+            await vault.ask(FinishTurn(generation=wrapped.generation + 1))
             await vault.ask(ProveDevice(nonce=bytes(32), portal_certificate_sha256=bytes(32)))
             await vault.ask(SealForSecureBoot(coming=[b"f" * 32]))
             await vault.ask(RaiseFloor())
@@ -72,7 +79,7 @@ async def a_day(bench, drawn, folder):
                 await vault.ask(UnlockByComputer(secret=computer, pin=UNLOCK_PIN[::-1]))
             await vault.ask(UnlockByComputer(secret=computer, pin=UNLOCK_PIN))
             unlocked, how = vault.vault.keys.unlocked, vault.vault.unlocking()
-    erasure_key, *parts = drawn[:4]
+    erasure_key, *parts, next_erasure_key = drawn[:5]
     root_key = hierarchy.combine(*parts)
     secrets = {
         "half one": parts[0],
@@ -80,6 +87,7 @@ async def a_day(bench, drawn, folder):
         "change part": parts[2],
         "root key": root_key,
         "erasure key": erasure_key,
+        "next erasure key": next_erasure_key,
         "database key": database,
         "document key": b"d" * 32,
         "unlock part": unlocked.part,
@@ -125,5 +133,6 @@ async def test_without_encrypting_sessions_the_probe_would_see_them(bench, drawn
     monkeypatch.setattr(tpm_connection.Connection, "session", in_the_clear)
     tap, secrets = await a_day(bench, drawn, tmp_path)
     seen = {name for name, secret in secrets.items() if tap.holds(secret)}
-    assert {"half one", "half two", "erasure key", "device authorisation", "owner_authorisation"} <= seen
+    heard = {"half one", "half two", "erasure key", "next erasure key", "device authorisation", "owner_authorisation"}
+    assert heard <= seen
     assert {"change part", "unlock part", "lockout_authorisation"} <= seen

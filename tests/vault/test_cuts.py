@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from appliance.core.errors import Tampered
 from appliance.vault import files, shares, store
 from appliance.vault.clock import Clock
+from appliance.vault.erasure_slots import ErasureKey
 from appliance.vault.hierarchy import Keys
 from appliance.vault.shares import Share
 from appliance.vault.state import BoxFacts, State
@@ -26,7 +27,7 @@ from tests.vault.cut_disk import CountingTpm, Disk, RecordedOs, Step
 
 SEED = int(os.environ.get("SEED", "20"))
 CUTS = int(os.environ.get("CUTS", "2000"))
-KEYS = Keys.of(b"root" * 8, b"erasure " * 4)
+KEYS = Keys.of(b"root" * 8, [ErasureKey(1, b"erasure " * 4)])
 NOW = 1_800_000_000
 #: How many older files are put back on each disk.
 PUT_BACK = 3

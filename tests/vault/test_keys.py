@@ -25,7 +25,7 @@ from appliance.vault import files
 from appliance.vault.keys import KeyFile
 from appliance.vault.state_file import decode_file
 from appliance.vault.tpm_connection import STORAGE_ROOT
-from appliance.vault.tpm_nv import ERASURE_INDEX
+from appliance.vault.tpm_nv import ERASURE_INDEXES
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import DOCUMENT, PROVISION
 
@@ -118,10 +118,11 @@ async def test_erasure_key_is_not_readable_by_the_owner_of_the_tpm(bench):
     async with bench.open() as vault:
         await vault.ask(PROVISION)
     with tss.ESAPI(bench.tcti) as esys:
-        index = esys.tr_from_tpmpublic(ERASURE_INDEX)
-        for authorised_by in (index, tss.ESYS_TR.OWNER):
-            with pytest.raises(tss.TSS2_Exception):
-                esys.nv_read(index, 32, auth_handle=authorised_by)
+        for slot in ERASURE_INDEXES:
+            index = esys.tr_from_tpmpublic(slot)
+            for authorised_by in (index, tss.ESYS_TR.OWNER):
+                with pytest.raises(tss.TSS2_Exception):
+                    esys.nv_read(index, 32, auth_handle=authorised_by)
 
 
 async def test_state_of_another_tpm_does_not_open(bench, tmp_path):
@@ -146,7 +147,8 @@ async def test_without_the_erasure_key_shares_and_documents_are_noise(bench):
     async with bench.open() as vault:
         await vault.make_share(await vault.claimed())
     with tss.ESAPI(bench.tcti) as esys:
-        esys.nv_undefine_space(esys.tr_from_tpmpublic(ERASURE_INDEX), auth_handle=tss.ESYS_TR.PLATFORM)
+        for slot in ERASURE_INDEXES:
+            esys.nv_undefine_space(esys.tr_from_tpmpublic(slot), auth_handle=tss.ESYS_TR.PLATFORM)
     with pytest.raises(Tampered, match="erasure_key"):
         async with bench.open():
             pass
@@ -213,12 +215,13 @@ async def test_a_full_disk_is_said_and_changes_nothing(bench, monkeypatch):
 async def test_document_keys_open_for_their_document_only(bench):
     async with bench.open() as vault:
         await vault.ask(PROVISION)
-        wrapped = (await vault.ask(WrapDocumentKey(document=DOCUMENT, key=b"k" * 32))).wrapped
+        made = await vault.ask(WrapDocumentKey(document=DOCUMENT, key=b"k" * 32))
+        wrapped, of = made.wrapped, {"generation": made.generation}
         assert len(wrapped) == 60
-        assert (await vault.ask(UnwrapDocumentKey(document=DOCUMENT, wrapped=wrapped))).key == b"k" * 32
+        assert (await vault.ask(UnwrapDocumentKey(document=DOCUMENT, wrapped=wrapped, **of))).key == b"k" * 32
         for document, bytes_ in (("e" * 32, wrapped), (DOCUMENT, wrapped[:-1] + bytes([wrapped[-1] ^ 1]))):
             with pytest.raises(Tampered, match="document_key"):
-                await vault.ask(UnwrapDocumentKey(document=document, wrapped=bytes_))
+                await vault.ask(UnwrapDocumentKey(document=document, wrapped=bytes_, **of))
 
 
 async def test_what_a_killed_vault_left_in_the_tpm_is_dropped(bench):

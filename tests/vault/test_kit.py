@@ -9,10 +9,12 @@ import pytest
 from appliance.contracts.vault import (
     AcceptKitSheet,
     BeginRestore,
+    BeginTurn,
     CheckKitSheet,
     CreateDeviceToken,
     DescribeKit,
     EndRestore,
+    FinishTurn,
     KeepGenerations,
     MakeKit,
     OldDocumentKey,
@@ -54,6 +56,11 @@ async def made_kit(vault, session):
     kit = await vault.ask(MakeKit(session=session, password=PASSWORD))
     assert await accept(vault, session, kit) == []
     return kit
+
+
+async def unwrapped(vault, document, wrapped, generation):
+    asked = UnwrapDocumentKey(document=document, wrapped=wrapped, generation=generation)
+    return (await vault.ask(asked)).key
 
 
 def actions(bench):
@@ -233,8 +240,8 @@ async def test_two_sheets_and_a_bundle_bring_the_keys_to_another_box(bench, tmp_
                 assert (opened.box, opened.generation) == (old_box, 5)
                 assert (await new.ask(OpenOldDatabase())).key == database
                 one = OldDocumentKey(document=DOCUMENT, wrapped=wrapped)
-                (mine,) = (await new.ask(RewrapOldDocumentKeys(documents=[one]))).wrapped
-                assert (await new.ask(UnwrapDocumentKey(document=DOCUMENT, wrapped=mine))).key == document_key
+                mine = await new.ask(RewrapOldDocumentKeys(documents=[one]))
+                assert await unwrapped(new, DOCUMENT, mine.wrapped[0], mine.generation) == document_key
                 with pytest.raises(Tampered) as tampered:
                     other = OldDocumentKey(document="e" * 32, wrapped=wrapped)
                     await new.ask(RewrapOldDocumentKeys(documents=[one, other]))
@@ -244,6 +251,39 @@ async def test_two_sheets_and_a_bundle_bring_the_keys_to_another_box(bench, tmp_
                     await new.ask(OpenOldDatabase())
                 told = actions(new_bench)
                 assert told[-3:] == ["restore_refused", "restore_begun", "restore_ended"]
+
+
+async def test_a_bundle_opens_every_row_of_a_snapshot_that_was_taken_while_the_erasure_key_turned(bench):
+    """Here the box itself is the other one: it has turned on since, and has neither of the two keys any more."""
+    keys = {name * 32: secrets.token_bytes(32) for name in "ab"}
+    rows, marks = [], []
+
+    async def wrap(vault, document):
+        wrapped = await vault.ask(WrapDocumentKey(document=document, key=keys[document]))
+        rows.append(OldDocumentKey(document=document, wrapped=wrapped.wrapped))
+        marks.append((await vault.ask(ReadKeysMark())).keys)
+
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        kit = await made_kit(vault, session)
+        await wrap(vault, "a" * 32)
+        await vault.ask(BeginTurn(generation=2))
+        await wrap(vault, "b" * 32)
+        sealed = await vault.ask(SealGeneration(generation=1))
+        assert sealed.keys == marks[1] != marks[0], "a snapshot of before the turn is taken again"
+        await vault.ask(FinishTurn(generation=2))
+        assert (await vault.ask(ReadKeysMark())).keys not in marks
+        await vault.ask(BeginTurn(generation=3))
+        await vault.ask(FinishTurn(generation=3))
+        for place, generation in enumerate((1, 2)):
+            with pytest.raises(Unavailable, match="key_turned"):
+                await unwrapped(vault, rows[place].document, rows[place].wrapped, generation)
+        await vault.ask(BeginRestore(session=session, password=PASSWORD, first=kit.sheets[0], second=kit.sheets[1]))
+        await vault.ask(OpenGeneration(bundle=sealed.bundle))
+        mine = await vault.ask(RewrapOldDocumentKeys(documents=rows))
+        assert mine.generation == 3
+        for row, wrapped in zip(rows, mine.wrapped, strict=True):
+            assert await unwrapped(vault, row.document, wrapped, mine.generation) == keys[row.document]
 
 
 async def test_a_restore_ends_by_itself(bench):

@@ -59,6 +59,6 @@ async def test_an_erased_patient_is_gone_with_all_documents(staff: Staff):
     patient = await staff.create_patient("Walkdrei")
     await staff.upload(patient, b"geheim " * 1000)
     page = await staff.open(f"{patient}/delete")
-    await staff.browser.send(page.form_to("/delete"), {})
+    await staff.browser.send(page.form_to("/delete"), {"reason": "no_record"})
     assert (await staff.open(patient)).status == 404
     assert "Walkdrei, Erika" not in (await staff.open("/patients?text=Walkdrei")).text

@@ -6,10 +6,21 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from appliance.core.errors import Unavailable
+from tests.simulators.demo_box import DemoBox, running_box
 
 WAIT_S = 90
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[DemoBox]:
+    """A box of its own: one that shuts ends everybody's session."""
+    with running_box() as started:
+        yield started
 
 
 async def page_that(staff, holds):
