@@ -8,11 +8,13 @@ import pytest
 
 from appliance.contracts.vault import (
     AcceptUnlocking,
+    BeginTurn,
     CheckSession,
     ChooseUnlocking,
     Describe,
     DescribeOpening,
     DescribeUnlocking,
+    FinishTurn,
     Lock,
     LogIn,
     NameLiveShares,
@@ -23,9 +25,13 @@ from appliance.contracts.vault import (
     ReadTries,
     RemoveComputer,
     ShowShare,
+    TurnDocumentKeys,
+    TurningKey,
     UnlockByComputer,
     UnlockByPassword,
+    UnwrapDocumentKey,
     WatchOpening,
+    WrapDocumentKey,
 )
 from appliance.core.errors import NotFound, Refused, Unavailable
 from appliance.vault import keys, tpm_unlock
@@ -143,6 +149,35 @@ async def test_the_lock_outlives_a_start_though_somebody_takes_the_mark_away(ben
         assert bench.audit.actions[-1] == "box_unlocked"
     async with bench.open() as vault:
         assert await database_key(vault) == key
+
+
+async def test_a_lock_in_the_middle_of_a_turn_costs_no_document_and_the_turn_goes_on(bench):
+    document, key = "d" * 32, b"k" * 32
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        share = await vault.make_share(session)
+        before = await vault.ask(WrapDocumentKey(document=document, key=key))
+        await vault.ask(BeginTurn(generation=before.generation + 1))
+        await vault.ask(Lock(session=session))
+        for call in (
+            FinishTurn(generation=before.generation + 1),
+            TurnDocumentKeys(documents=[TurningKey(document=document, wrapped=before.wrapped)]),
+        ):
+            with pytest.raises(Unavailable, match="locked"):
+                await vault.ask(call)
+    async with bench.start() as vault:
+        await unlock_by_password(vault)
+        assert len(vault.vault.keys.keys.erasure) == 2
+        turning = TurnDocumentKeys(documents=[TurningKey(document=document, wrapped=before.wrapped)])
+        (after,) = (await vault.ask(turning)).wrapped
+        await vault.ask(FinishTurn(generation=before.generation + 1))
+        assert len(vault.vault.keys.keys.erasure) == 1
+        turned = UnwrapDocumentKey(document=document, wrapped=after, generation=before.generation + 1)
+        assert (await vault.ask(turned)).key == key
+        with pytest.raises(Unavailable, match="key_turned"):
+            old = UnwrapDocumentKey(document=document, wrapped=before.wrapped, generation=before.generation)
+            await vault.ask(old)
+        assert (await vault.ask(OpenShare(proof=share.proof, pin=share.pin))).r == share.r
 
 
 async def test_a_state_of_before_the_lock_does_not_open(bench, tmp_path):
