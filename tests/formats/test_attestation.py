@@ -203,7 +203,7 @@ def test_a_certificate_of_a_known_maker_is_taken(kind: str) -> None:
         {"takes_in": False},
         {"signs": True},
     ],
-    ids=str,
+    ids=lambda facts: next(iter(facts)),
 )
 def test_a_certificate_that_is_wrong_in_one_place_is_refused(kind: str, facts: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="endorsement_certificate"):
