@@ -367,6 +367,42 @@ class RevokeShare(Call[Done]):
     share: Id
 
 
+class EarlierShare(Struct):
+    """A share of the box that this one replaces: dead since, and not made anew yet. `share` is a new identifier."""
+
+    share: Id
+    patient: Id
+    patient_name: str
+    documents: list[Id]
+    titles: list[str]
+    expires_at: Seconds
+
+
+class EarlierShares(Struct):
+    """The shares that were open on the box before."""
+
+    shares: list[EarlierShare]
+
+
+class ListEarlierShares(Call[EarlierShares]):
+    """List the shares that died with the box before, and were neither made anew nor dropped."""
+
+    reply: ClassVar = EarlierShares
+    callers: ClassVar = _BY_PRACTICE
+
+    session: Token
+
+
+class DropEarlierShares(Call[Done]):
+    """Take shares off that list: they were made anew (CreateShare), or nobody needs them."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = _BY_PRACTICE
+
+    session: Token
+    shares: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1000)]
+
+
 # --- history ---------------------------------------------------------------------------------------------------
 
 
@@ -414,5 +450,7 @@ RECORDS = Interface.of(
     CreateShare,
     ListShares,
     RevokeShare,
+    ListEarlierShares,
+    DropEarlierShares,
     ReadHistory,
 )

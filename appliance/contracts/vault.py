@@ -215,7 +215,7 @@ class WatchOpening(Call[Opening]):
     """Say it as DescribeOpening does, as soon as it is no longer `state`, or after a while although it still is."""
 
     reply: ClassVar = Opening
-    callers: ClassVar = frozenset({"records", "practice", "gateway"})
+    callers: ClassVar = frozenset({"records", "practice", "gateway", "backup"})
 
     state: Literal["unprovisioned", "open", "shut", "locked"]
 
@@ -707,7 +707,7 @@ class CheckSession(Call[Session]):
     """
 
     reply: ClassVar = Session
-    callers: ClassVar = frozenset({"practice", "records"})
+    callers: ClassVar = frozenset({"practice", "records", "backup"})
 
     session: Token
     touch: bool = True
@@ -983,10 +983,14 @@ class KeepGenerations(Call[Done]):
 
 
 class RepositoryPassword(Struct):
-    """The password of the backup's repository, which opens sealed generations only; it follows from the kit."""
+    """The password of the backup's repository, which opens sealed generations only; it follows from the kit.
+
+    `earlier`: those of the kits before, newest first. A repository that one of them opens gets the new one too.
+    """
 
     kit: Id
     password: str
+    earlier: list[str] = []
 
 
 class ReadRepositoryPassword(Call[RepositoryPassword]):

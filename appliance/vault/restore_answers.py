@@ -71,8 +71,10 @@ class RestoreAnswers:
         if call.old:
             seed = self._restore.seed(self._vault.now())
             return RepositoryPassword(kit=seed.kit, password=seed.repository_password)
-        kit = kits.current_kit(self._vault.state.kits)
-        return RepositoryPassword(kit=kit.kit, password=kit.repository_password)
+        known = self._vault.state.kits
+        kit = kits.current_kit(known)
+        earlier = [one.repository_password for one in known.old]
+        return RepositoryPassword(kit=kit.kit, password=kit.repository_password, earlier=earlier)
 
     async def answer_open_generation(self, call: OpenGeneration, _: Caller) -> OpenedGeneration:
         """Open a bundle and hold its keys."""
