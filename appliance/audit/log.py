@@ -20,6 +20,7 @@ from pathlib import Path
 
 from appliance.contracts.audit import Append
 from appliance.core.errors import Tampered, Unavailable
+from appliance.core.files import sync_folder
 from appliance.formats.audit_log import (
     LOG_IDENTIFIER_BYTES,
     MARK_BYTES,
@@ -37,15 +38,6 @@ from appliance.formats.audit_log import (
 SEARCHED_ENTRIES = 4096
 MARK_FILE_BYTES = MARK_SLOT_OFFSETS[-1] + MARK_BYTES
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder (fsync(2), "calling fsync does not necessarily ensure …")."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -15,7 +15,6 @@ import math
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,20 +26,18 @@ from urllib.parse import urljoin
 
 import aiohttp
 
-from appliance.demo.processes import inside
 from appliance.practice.visit import COOKIE
 from tests.scale.practice import FULL, Size, people
 from tests.scale.questions import ACTIONS, Known, forgotten, pages, table
 from tests.simulators.demo_box import ROOT, DemoBox, running_box
+from tests.simulators.in_place_of_records import run_in_place_of_records
 from tests.simulators.staff import Staff, staff_of
 
 LIMIT_MS = 200.0
 REQUESTS = 40
 PAGE = 50
 OUT = ROOT / "build/scale"
-RECORDS_USER, RECORDS_GROUPS = "praxis-records", "praxis-local,praxis-spool"
 ID = "([0-9a-f]{32})"
-CODE = "/usr/lib/praxissafe"
 
 
 @dataclass
@@ -108,30 +105,8 @@ class Reception:
 
 def fill(box: DemoBox, token: str, size: Size) -> dict[str, float]:
     """Fill the box's records, in place of the records process."""
-    there = inside(box.state)
-    subprocess.run([*there, "systemctl", "stop", "praxis-records.service"], check=True)
-    command = [
-        *there,
-        "setpriv",
-        f"--reuid={RECORDS_USER}",
-        f"--regid={RECORDS_USER}",
-        f"--groups={RECORDS_GROUPS}",
-        "env",
-        f"PYTHONPATH={ROOT}",
-        "PYTHONDONTWRITEBYTECODE=1",
-        "sh",
-        "-c",
-        'umask 077; cd / && exec "$@"',
-        "fill",
-        f"{CODE}/.venv/bin/python",
-        "-m",
-        "tests.scale.fill",
-        *(str(count) for count in (size.patients, size.documents, size.live_shares, size.ended_shares)),
-    ]
-    done = subprocess.run(command, input=token + "\n", stdout=subprocess.PIPE, text=True, check=True)
-    began = time.monotonic()
-    subprocess.run([*there, "systemctl", "start", "praxis-records.service"], check=True)
-    return {**json.loads(done.stdout), "records_starts_s": time.monotonic() - began}
+    counts = (size.patients, size.documents, size.live_shares, size.ended_shares)
+    return run_in_place_of_records(box, "tests.scale.fill", *counts, said=token + "\n")
 
 
 async def look_around(reception: Reception, size: Size) -> Known:
