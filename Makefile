@@ -12,10 +12,10 @@ PACKAGES := dbus gcc libseccomp2 libsystemd-dev libtss2-dev pkg-config python3-d
 TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev libnss3-tools \
 	openssl patch poppler-utils tpm2-tools
 # These tests run the whole box; `make check` leaves them out.
-BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/fuzz/test_bad_requests.py tests/kills tests/walks tests/scale/test_large_document.py
+BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/drill/test_drill.py tests/fuzz/test_bad_requests.py tests/kills tests/walks tests/scale/test_large_document.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check cuts fuzz kills lint lock scale system-packages test-packages
+.PHONY: help setup run test bench check cuts drill fuzz kills lint lock scale system-packages test-packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,6 +42,9 @@ check: setup $(VENV)/.development ## format, lint, types, architecture and unit 
 scale: setup test-packages $(VENV)/.development ## 20,000 patients, 100,000 documents: every page's time; 512 MiB (as root)
 	$(VENV)/bin/python -m tests.scale.box
 	$(VENV)/bin/python -m tests.scale.large_document
+
+drill: setup test-packages $(VENV)/.development ## a box dies and a new one brings 20,000 documents back from the copies (as root, some minutes)
+	$(VENV)/bin/python -m tests.drill $(addprefix --beside ,$(BESIDE))
 
 kills: setup $(VENV)/.development ## kill processes of a running box while people work: SEED=, COUNT= (as root)
 	$(VENV)/bin/python -m tests.kills $(addprefix --seed ,$(SEED)) $(addprefix --count ,$(COUNT))

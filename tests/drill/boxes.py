@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-from appliance.demo.browser import Browser, Page
+from appliance.demo.browser import Browser
 from appliance.demo.enrolment import SERIAL
 from appliance.demo.processes import inside
 from appliance.practice.visit import COOKIE
@@ -20,8 +18,6 @@ from tests.simulators.kit_paper import words_on
 from tests.simulators.staff import Staff
 
 NAME, PASSWORD, DISK = "Sabine Keller", "ein kurzer Satz merkt sich", "usb"
-LONGEST_WAIT_S = 3600.0
-PAUSE_S = 0.25
 #: Everything of a box but the portal that stands beside it in the demo.
 PROCESSES = ("practice", "gateway", "tunnel", "backup", "records", "vault", "audit")
 
@@ -82,19 +78,3 @@ def revoke_at_portal(box: DemoBox) -> None:
     portal_ca = box.state / "world/portal/portal-ca.pem"
     command = [sys.executable, "-m", "provisioning.station", "revoke", SERIAL, f"--folder={station}"]
     subprocess.run([*command, f"--key={station / 'station.key'}", f"--portal-ca={portal_ca}"], cwd=ROOT, check=True)
-
-
-async def page_until(staff: Staff, path: str, done: re.Pattern[str], failed: re.Pattern[str]) -> Page:
-    """Look at a page again and again, as its reader does, until it says one or the other."""
-    give_up_at = time.monotonic() + LONGEST_WAIT_S
-    while True:
-        page = await staff.open(path)
-        if done.search(page.text):
-            return page
-        assert not failed.search(page.text), page.text
-        assert time.monotonic() < give_up_at, page.text
-        await asyncio.sleep(PAUSE_S)
-
-
-def path_of(page: Page) -> str:
-    return urlsplit(page.url).path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import subprocess
 import tempfile
@@ -10,6 +12,8 @@ from pathlib import Path
 
 from appliance.vault.kit_key import of_seed
 from appliance.vault.kit_sheets import combine_sheets
+
+LONGEST_WAIT_S = 400.0
 
 
 def repository_password(sheets: list[list[str]]) -> str:
@@ -29,3 +33,18 @@ def restore_alone_s(repository: Path, password: str, generation: int, beside: Pa
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         took_s = time.monotonic() - began
         return took_s
+
+
+async def until_list_is_out(repository: Path, password: str, identifiers: int) -> None:
+    """Wait until the list of what was erased, with so many identifiers, lies in the repository."""
+    environment = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": password, "RESTIC_CACHE_DIR": tempfile.gettempdir()}
+    command = ["restic", "--repo", str(repository), "--no-lock", "dump", "--tag", "erased", "latest"]
+    give_up_at = time.monotonic() + LONGEST_WAIT_S
+    while True:
+        done = await asyncio.to_thread(
+            subprocess.run, [*command, "snapshot/erased.json"], env=environment, capture_output=True, check=False
+        )
+        if done.returncode == 0 and len(json.loads(done.stdout)["documents"]) >= identifiers:
+            return
+        assert time.monotonic() < give_up_at, done.stderr
+        await asyncio.sleep(1)
