@@ -29,7 +29,7 @@ from appliance.contracts.vault import (
     WrapDocumentKey,
 )
 from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
-from appliance.vault.kit_sheets import combine_sheets
+from appliance.formats.kit_sheets import combine_sheets
 from appliance.vault.rollback import must_be_counted
 from tests.simulators.audit_log import audit_simulator
 from tests.simulators.release import booted
