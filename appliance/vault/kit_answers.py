@@ -128,6 +128,7 @@ class KitAnswers:
                 )
                 if self._waiting is waiting:
                     self._waiting = None
+                self._vault.publish_kit()
             waiting.asked.pop(call.sheet, None)
         return KitAcceptance(sheets_left=sorted(waiting.asked))
 
