@@ -17,7 +17,9 @@ def read_kit(path: str) -> KitPublic:
         raise NotFound("no_kit") from error
     except OSError as error:  # a link (open(2), O_NOFOLLOW), a socket
         raise Invalid("kit_public") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Invalid("kit_public")
-        return decode_kit_public(file.read(LAYOUT.size + 1))
+        return decode_kit_public(os.read(descriptor, LAYOUT.size + 1))
+    finally:
+        os.close(descriptor)
