@@ -25,8 +25,8 @@ from appliance.formats.kit_public import KitPublic
 def keep_slot(luks: Luks, files: SlotFiles, kit: KitPublic, unlock: Unlock) -> bool:
     """Have one slot that this kit opens, and no other of ours; False if all was so already.
 
-    Unavailable: "unlock", "slot_not_added", "no_free_slot", "boot_partition", "cryptsetup"; Invalid: "kit_public_key",
-    "no_luks", "luks_header"; Tampered("disk_slot") if the boot partition does not give back what was written.
+    Unavailable: "unlock", "slot_not_added", "no_free_slot", "boot_partition", "cryptsetup"; Invalid: "no_luks",
+    "luks_header", "kit_public_key"; Tampered("disk_slot") if the boot partition does not give back what was written.
     """
     disk, header = luks.disk(), luks.read_header()
     good = _good(header, files, kit, disk)
