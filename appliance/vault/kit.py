@@ -1,4 +1,4 @@
-"""What vault remembers of recovery kits, and the rules about them. Pure; the key is in kit_key.py.
+"""What vault remembers of recovery kits, and the rules about them. Pure; the key is in formats/kit_key.py.
 
 Kept of a kit: the public half, what authenticates bundles, the password of the backup's repository (it opens sealed
 generations only), verifiers of the words that are asked back, and which generations were sealed to it. Never kept:
@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from appliance.core.errors import Refused
-from appliance.vault.kit_sheets import SHEETS
+from appliance.formats.kit_sheets import SHEETS
 
 #: A sheet that was not checked for so long is due: a quarter.
 CHECK_EVERY_S = 92 * 86400

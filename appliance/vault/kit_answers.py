@@ -32,10 +32,8 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, NotFound, Refused, Unavailable
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.kit_bundle import BundleHeader
-from appliance.vault import kit as kits
-from appliance.vault.kit import Generation, Kit
-from appliance.vault.kit_key import of_seed, seal_bundle
-from appliance.vault.kit_sheets import (
+from appliance.formats.kit_key import of_seed, seal_bundle
+from appliance.formats.kit_sheets import (
     CHECKED_WORDS,
     SEED_BYTES,
     SHEETS,
@@ -44,6 +42,8 @@ from appliance.vault.kit_sheets import (
     known_word,
     split_seed,
 )
+from appliance.vault import kit as kits
+from appliance.vault.kit import Generation, Kit
 from appliance.vault.password_proof import proven_session
 from appliance.vault.restore import Restore
 from appliance.vault.state import State
@@ -128,6 +128,7 @@ class KitAnswers:
                 )
                 if self._waiting is waiting:
                     self._waiting = None
+                self._vault.publish_kit()
             waiting.asked.pop(call.sheet, None)
         return KitAcceptance(sheets_left=sorted(waiting.asked))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from appliance.core.errors import Refused
-from appliance.vault.kit_key import KitSeed, OldKeys, open_bundle
+from appliance.formats.kit_key import KitSeed, OldKeys, open_bundle
 
 LONGEST_S = 12 * 3600
 

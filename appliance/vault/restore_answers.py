@@ -26,10 +26,10 @@ from appliance.contracts.vault import (
 )
 from appliance.core.errors import Invalid, Tampered
 from appliance.core.varlink import Answers, Caller, Done
+from appliance.formats.kit_key import of_seed
+from appliance.formats.kit_sheets import combine_sheets
 from appliance.vault import kit as kits
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_old_document_key, wrap_document_key
-from appliance.vault.kit_key import of_seed
-from appliance.vault.kit_sheets import combine_sheets
 from appliance.vault.password_proof import proven_session
 from appliance.vault.restore import Restore
 from appliance.vault.vault import Vault

@@ -38,6 +38,7 @@ from appliance.vault.keys import (
     unlock_keys,
     write_key_file,
 )
+from appliance.vault.kit_publication import publish_kit
 from appliance.vault.passwords import Passwords
 from appliance.vault.sessions import Sessions, StaffSession
 from appliance.vault.settings import VaultSettings
@@ -350,6 +351,11 @@ class Vault:
         await self.change(settle)
         if settles:
             self._settled_at = self.now()
+        self.publish_kit()
+
+    def publish_kit(self) -> None:
+        """Say outside which recovery kit is in use."""
+        publish_kit(self._folder, self.state)
 
     async def keep_house_for_ever(self) -> None:
         """Keep house once a minute; a full disk is no reason to end."""

@@ -24,7 +24,7 @@ DOORS = {
     "systemd": ("appliance/core/",),
     "prometheus_client": ("appliance/core/metrics.py",),
     "ctypes": ("appliance/core/confine", "appliance/core/spare_memory"),
-    "shamir_mnemonic": ("appliance/vault/kit_sheets.py",),
+    "shamir_mnemonic": ("appliance/formats/kit_sheets.py",),
     "nacl": (
         "appliance/vault/passwords.py",
         "appliance/formats/device_record.py",

@@ -11,6 +11,7 @@ MODULES = {
         "document", "document_inside", "manifest", "manifest_inside",
     ),
     "tests.fuzz.attestation_parsers": ("tpm_key", "tpm_statement", "tpm_signature", "endorsement", "registration"),
+    "tests.fuzz.kit_parsers": ("kit_words", "kit_public", "disk_slot", "luks_header"),
     "tests.fuzz.http_parsers": ("multipart", "intake"),
 }  # fmt: skip
 NAMES = tuple(name for names in MODULES.values() for name in names)

@@ -29,7 +29,9 @@ from appliance.contracts.vault import (
     WrapDocumentKey,
 )
 from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
-from appliance.vault.kit_sheets import combine_sheets
+from appliance.formats.kit_public import KitPublic, decode_kit_public
+from appliance.formats.kit_sheets import combine_sheets
+from appliance.vault import kit_publication
 from appliance.vault.rollback import must_be_counted
 from tests.simulators.audit_log import audit_simulator
 from tests.simulators.release import booted
@@ -296,3 +298,49 @@ async def test_a_restore_ends_by_itself(bench):
         bench.clock.at += 12 * 3600
         with pytest.raises(Refused, match="no_restore"):
             await vault.ask(OpenOldDatabase())
+
+
+async def test_the_accepted_kit_is_published_and_nothing_secret_of_it(bench):
+    """For disk-slot, which seals to it outside vault (appliance/disk_slot/kit_file.py)."""
+    path = bench.folder / "kit-public"
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        waiting = await vault.ask(MakeKit(session=session, password=PASSWORD))
+        assert not path.exists()
+        await accept(vault, session, waiting)
+        current = vault.vault.state.kits.current
+        published = decode_kit_public(path.read_bytes())
+        assert published == KitPublic(waiting.kit, vault.vault.state.box.box, current.public_key)
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert len(path.read_bytes()) == 33 + 1216
+        newer = await made_kit(vault, session)
+        assert decode_kit_public(path.read_bytes()).kit == newer.kit
+
+
+@pytest.mark.parametrize("left", ["nothing", "an older kit", "half of it"])
+async def test_a_start_publishes_the_kit_again_where_the_file_differs(bench, left):
+    path = bench.folder / "kit-public"
+    async with bench.open() as vault:
+        await made_kit(vault, await vault.claimed())
+    published = path.read_bytes()
+    path.unlink()
+    if left != "nothing":
+        path.write_bytes(published[:600] if left == "half of it" else b"\x01" + bytes(16) + published[17:])
+    async with bench.open():
+        assert path.read_bytes() == published
+
+
+async def test_a_kit_counts_though_there_is_no_room_to_publish_it_and_is_published_later(bench, monkeypatch):
+    def no_room(*_, **__):
+        raise Unavailable("storage")
+
+    path = bench.folder / "kit-public"
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        with monkeypatch.context() as full:
+            full.setattr(kit_publication, "write_synced", no_room)
+            kit = await made_kit(vault, session)
+        assert (await vault.ask(DescribeKit(session=session))).name == kit.name
+        assert not path.exists()
+        await vault.vault.keep_house()
+        assert decode_kit_public(path.read_bytes()).kit == kit.kit

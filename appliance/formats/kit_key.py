@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.hpke import (
 )
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from appliance.core.errors import Refused, Tampered
+from appliance.core.errors import Invalid, Refused, Tampered
 from appliance.formats.kit_bundle import BundleHeader, decode_bundle, decode_keys, encode_header, encode_keys
 
 SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -83,7 +83,9 @@ def seal_bundle(
 ) -> bytes:
     """Seal a generation's keys to a kit."""
     bound = encode_header(header)
-    sealed = SUITE.encrypt(encode_keys(database, document_keys), _public(public_key), info=BUNDLE_CONTEXT + bound)
+    sealed = SUITE.encrypt(
+        encode_keys(database, document_keys), read_public_key(public_key), info=BUNDLE_CONTEXT + bound
+    )
     return bound + sealed + _authenticator(authentication_key, bound + sealed)
 
 
@@ -102,11 +104,15 @@ def open_bundle(seed: KitSeed, data: bytes) -> OldKeys:
     return OldKeys(bundle.header, *decode_keys(plaintext))
 
 
-def _public(public_key: bytes) -> MLKEM768X25519PublicKey:
-    return MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(public_key[:ML_KEM_PUBLIC_KEY_BYTES]),
-        X25519PublicKey.from_public_bytes(public_key[ML_KEM_PUBLIC_KEY_BYTES:]),
-    )
+def read_public_key(public_key: bytes) -> MLKEM768X25519PublicKey:
+    """Give the key from its 1,216 bytes; Invalid("kit_public_key")."""
+    try:
+        return MLKEM768X25519PublicKey(
+            MLKEM768PublicKey.from_public_bytes(public_key[:ML_KEM_PUBLIC_KEY_BYTES]),
+            X25519PublicKey.from_public_bytes(public_key[ML_KEM_PUBLIC_KEY_BYTES:]),
+        )
+    except ValueError as error:
+        raise Invalid("kit_public_key") from error
 
 
 def _authenticator(key: bytes, data: bytes) -> bytes:

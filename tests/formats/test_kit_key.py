@@ -11,7 +11,7 @@ import pytest
 
 from appliance.core.errors import Invalid, Refused, Tampered
 from appliance.formats.kit_bundle import BundleHeader, decode_bundle
-from appliance.vault.kit_key import SUITE, of_seed, open_bundle, seal_bundle
+from appliance.formats.kit_key import SUITE, of_seed, open_bundle, seal_bundle
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/kit_key.json").read_text(encoding="utf-8"))
 SEED = of_seed(bytes(range(32)))

@@ -9,8 +9,8 @@ import pytest
 from shamir_mnemonic.wordlist import WORDLIST
 
 from appliance.core.errors import Invalid
-from appliance.vault import kit_sheets
-from appliance.vault.kit_sheets import combine_sheets, known_word, read_sheet, split_seed
+from appliance.formats import kit_sheets
+from appliance.formats.kit_sheets import combine_sheets, known_word, read_sheet, split_seed
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/slip39.json").read_text(encoding="utf-8"))
 SEED = bytes(range(32))
