@@ -1,10 +1,11 @@
-"""What records answers: the tables of its five subjects in one."""
+"""What records answers: the tables of its six subjects in one."""
 
 from __future__ import annotations
 
 from appliance.core.varlink import Answers
 from appliance.records.archive import Archive
 from appliance.records.document_answers import DocumentAnswers
+from appliance.records.earlier_share_answers import EarlierShareAnswers
 from appliance.records.history import HistoryAnswers
 from appliance.records.patient_answers import PatientAnswers
 from appliance.records.search_answers import SearchAnswers
@@ -24,5 +25,6 @@ class RecordsAnswers:
             **DocumentAnswers(self._archive).table(),
             **SearchAnswers(self._archive).table(),
             **ShareAnswers(self._archive).table(),
+            **EarlierShareAnswers(self._archive).table(),
             **HistoryAnswers(self._archive).table(),
         }

@@ -140,4 +140,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "INSERT INTO retention_clock VALUES (1, 0)",
     ),
+    (
+        # Which box a file was sealed on, and is bound to; '' is this one (docs/formats/backup.md).
+        "ALTER TABLE documents ADD COLUMN sealed_for TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE previews ADD COLUMN sealed_for TEXT NOT NULL DEFAULT ''",
+        # The shares that were open on the box that this one replaces, until they are made anew (earlier_shares.py).
+        """
+        CREATE TABLE earlier_shares (
+            share TEXT PRIMARY KEY,
+            patient TEXT NOT NULL REFERENCES patients ON DELETE CASCADE,
+            expires_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX earlier_shares_by_patient ON earlier_shares (patient)",
+        """
+        CREATE TABLE earlier_share_documents (
+            share TEXT NOT NULL REFERENCES earlier_shares ON DELETE CASCADE,
+            document TEXT NOT NULL REFERENCES documents (document) ON DELETE CASCADE,
+            PRIMARY KEY (share, document)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX earlier_share_documents_by_document ON earlier_share_documents (document)",
+    ),
 )
