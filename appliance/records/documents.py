@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from appliance.contracts.records import Document
 from appliance.contracts.vault import WrappedKey
 from appliance.core.errors import NotFound
-from appliance.records import erasure, search
+from appliance.records import erased, erasure, search
 from appliance.records.database import Row, Rows
 from appliance.records.patients import read as read_patient
 
@@ -119,15 +119,16 @@ def titles(rows: Rows, owned: set[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def remove(rows: Rows, patient: str, document: str) -> None:
+def remove(rows: Rows, patient: str, document: str, now: int) -> None:
     """Remove the row, and with it the wrapped key, the caller's key for it and what search finds it by.
 
-    The erasure key has to turn then.
+    The erasure key has to turn then; a backup that holds it does not bring it back.
     """
     search.forget_document(rows, document)
     if not rows.change("DELETE FROM documents WHERE patient = ? AND document = ?", patient, document):
         raise NotFound("document")
     erasure.note_erased(rows)
+    erased.note(rows, "document", document, now)
 
 
 def came_before(rows: Rows, principal: str, idempotency_key: str) -> CameBefore | None:
