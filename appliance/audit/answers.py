@@ -31,6 +31,7 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "document_erased_duplicate",
             "document_erased_no_record",
             "document_erased_older_treatment",
+            "restore_finished",
         }
     ),
     "vault": frozenset(

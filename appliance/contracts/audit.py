@@ -48,6 +48,7 @@ Action = Literal[
     "restore_begun",
     "restore_refused",
     "restore_ended",
+    "restore_finished",
 ]
 
 

@@ -43,7 +43,7 @@ Length = Annotated[int, msgspec.Meta(ge=0, le=MAX_CONTENT_BYTES)]
 SealedLength = Annotated[int, msgspec.Meta(ge=1, le=2 * MAX_CONTENT_BYTES)]
 
 
-class ManifestPreview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ManifestPreview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The picture of a document that browsers cannot show: a JPEG in an envelope of its own."""
 
     id: Identifier
@@ -52,13 +52,14 @@ class ManifestPreview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     length: Length
     sealed_length: SealedLength
     sha256: Digest
+    box: Identifier | None = None
 
     def __repr__(self) -> str:
         return "ManifestPreview(...)"
 
 
 class ManifestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One document of a share."""
+    """One document of a share. `box`: the one that sealed it, if it is not the share's own."""
 
     id: Identifier
     file: Identifier
@@ -70,6 +71,7 @@ class ManifestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     length: Length
     sealed_length: SealedLength
     sha256: Digest
+    box: Identifier | None = None
     preview: ManifestPreview | None = None
 
     def __repr__(self) -> str:
@@ -81,6 +83,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     version: Literal[1]
     documents: Annotated[tuple[ManifestDocument, ...], msgspec.Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+
+
+def sealed_on(each: ManifestDocument | ManifestPreview, box: bytes) -> bytes:
+    """Return the box that a file is bound to: the share's own `box`, unless the manifest names another."""
+    return box if each.box is None else bytes.fromhex(each.box)
 
 
 def format_key(key: bytes) -> str:
@@ -117,7 +124,7 @@ def seal_manifest(manifest: Manifest, key: bytes, nonce: bytes, box: bytes, loca
     associated_data = manifest_associated_data(box, locator, expires_at)
     encoded = _encode(manifest)
     try:
-        _check(msgspec.json.decode(encoded, type=Manifest))
+        _check(msgspec.json.decode(encoded, type=Manifest), box)
     except (msgspec.DecodeError, ValueError) as error:
         raise Invalid("share_manifest") from error
     sealed = nonce + AESGCM(key).encrypt(nonce, encoded, associated_data)
@@ -136,7 +143,7 @@ def open_manifest(sealed: bytes, key: bytes, box: bytes, locator: str, expires_a
     try:
         encoded = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated_data)
         manifest = msgspec.json.decode(encoded, type=Manifest)
-        _check(manifest)
+        _check(manifest, box)
     except (InvalidTag, msgspec.DecodeError, ValueError) as error:
         raise Tampered("share_manifest") from error
     if _encode(manifest) != encoded:
@@ -152,8 +159,11 @@ def _encode(manifest: Manifest) -> bytes:
     return encoded.ljust(padme(len(encoded)))
 
 
-def _check(manifest: Manifest) -> None:
-    """Hold what no single field says: an identifier, a file and a key occur once, a sealed file is the longer."""
+def _check(manifest: Manifest, box: bytes) -> None:
+    """Hold what no single field says: an identifier, a file and a key occur once, a sealed file is the longer.
+
+    The share's own box is not named.
+    """
     sealed: list[ManifestDocument | ManifestPreview] = [*manifest.documents]
     sealed += [document.preview for document in manifest.documents if document.preview is not None]
     for values in zip(*((each.id, each.file, each.key) for each in sealed), strict=True):
@@ -161,3 +171,5 @@ def _check(manifest: Manifest) -> None:
             raise ValueError("a document, file or key occurs twice")
     if any(each.sealed_length <= each.length for each in sealed):
         raise ValueError("a sealed file is shorter than its content")
+    if any(each.box == box.hex() for each in sealed):
+        raise ValueError("the share's own box is named")

@@ -16,6 +16,7 @@ from appliance.contracts.opening import ask_opening, until_not_open, until_open
 from appliance.contracts.preview import PREVIEW
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.records import RECORDS
+from appliance.contracts.snapshots import SNAPSHOTS
 from appliance.contracts.vault import VAULT
 from appliance.core.service import report_ready, run
 from appliance.core.settings import read_settings
@@ -38,13 +39,18 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         await until_open(vault)
     async with open_archive(settings, vault, audit, time.time) as archive, asyncio.TaskGroup() as group:
         answers = RecordsAnswers(archive)
+        served = [
+            (RECORDS, answers.table()),
+            (SNAPSHOTS, answers.snapshots_table()),
+            (PROCESS, PROCESS_ANSWERS),
+        ]
         work = [
             group.create_task(archive.sweep_spool_for_ever()),
             group.create_task(archive.watch_peers_for_ever()),
             group.create_task(archive.keep_clock_for_ever()),
             group.create_task(turn_for_ever(archive)),
             group.create_task(PreviewWork(archive, Peer.of(PREVIEW, "preview")).do_for_ever()),
-            group.create_task(serve(sockets["local"], [(RECORDS, answers.table()), (PROCESS, PROCESS_ANSWERS)])),
+            group.create_task(serve(sockets["local"], served)),
         ]
         report_ready()
         await until_not_open(vault)

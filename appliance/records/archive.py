@@ -23,12 +23,13 @@ from appliance.core.journal import say
 from appliance.core.metrics import Counter, gauge
 from appliance.core.varlink import Peer
 from appliance.formats.envelope import NONCE_PREFIX_BYTES, SALT_BYTES, DocumentSealer
-from appliance.records import documents, erasure, previews, retention, search, shares
+from appliance.records import documents, erasure, previews, restoring, retention, search, shares
 from appliance.records.activity import Activity
 from appliance.records.database import Database, Rows
 from appliance.records.sealed_files import FOLDERS, SealedFiles
 from appliance.records.sessions import Sessions
 from appliance.records.settings import RecordsSettings
+from appliance.records.snapshot_folder import SnapshotFolder
 from appliance.records.spool import Spool
 from appliance.records.threads import on_thread
 
@@ -53,6 +54,8 @@ class Archive:
     database: Database
     files: SealedFiles
     spool: Spool
+    snapshot: SnapshotFolder
+    restored: Path
     vault: Peer
     audit: Peer
     sessions: Sessions
@@ -63,6 +66,8 @@ class Archive:
     intakes: Activity = field(default_factory=Activity)
     erasures: Activity = field(default_factory=Activity)
     erasure_waits: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Not set while a restore stands (restoring.py).
+    not_restoring: asyncio.Event = field(default_factory=asyncio.Event)
     #: Held while the erasure key turns.
     turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     entries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENTRIES_AT_ONCE))
@@ -98,7 +103,11 @@ class Archive:
         document: str | None = None,
     ) -> None:
         """Append an entry; it is synced when this returns. Unavailable("audit_away")."""
-        entry = Append(action=action, actor=session.principal, patient=patient, document=document)
+        await self.append(action, actor=session.principal, patient=patient, document=document)
+
+    async def append(self, action: Action, **who_and_what: str | None) -> None:
+        """Append an entry, as `log` does, of nobody if no `actor` is named."""
+        entry = Append(action=action, **who_and_what)
         async with self.entries:
             try:
                 await self.audit.ask(entry)
@@ -171,23 +180,29 @@ class Archive:
         while await self.database.run(lambda rows: search.index_missing(rows, INDEXED_AT_ONCE)):
             pass
 
-    async def sweep_files(self) -> None:
-        """Remove what was never acknowledged, count what is lost. At start only: an intake has no row yet."""
+    async def sweep_files(self) -> int:
+        """Remove what was never acknowledged, count what is lost. At start only: an intake has no row yet.
+
+        Also at the end of a restore; while one stands, what still comes is not lost.
+        """
         for _ in range(await on_thread(self.file_threads, self.files.empty_incoming)):
             _swept.add("incoming")
         missing = 0
         for folder in FOLDERS:
-            known = await self.database.run(partial(_files_in, folder=folder))
+            known = await self.database.run(partial(files_in, folder=folder))
             orphans, lost = await on_thread(self.file_threads, self.files.sweep, folder, known)
             missing += lost
             for _ in range(orphans):
                 _swept.add("sealed_without_row")
-        _missing.set(missing)
-        if missing:
-            say("document_files_missing", priority="alert", count=missing)
+        if self.not_restoring.is_set():
+            _missing.set(missing)
+            if missing:
+                say("document_files_missing", priority="alert", count=missing)
+        return missing
 
 
-def _files_in(rows: Rows, folder: str) -> dict[str, int]:
+def files_in(rows: Rows, folder: str) -> dict[str, int]:
+    """Give file -> sealed length of documents and previews in one folder of the store."""
     return documents.files_in(rows, folder) | previews.files_in(rows, folder)
 
 
@@ -208,11 +223,14 @@ async def open_archive(
     try:
         await database.run(lambda rows: erasure.adopt(rows, generations.oldest, generations.newest))
         with ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files") as file_threads:
+            spool = Spool(state, settings.spool_group)
             archive = Archive(
                 box=box,
                 database=database,
                 files=SealedFiles(state, settings.reserve_bytes),
-                spool=Spool(state, settings.spool_group),
+                spool=spool,
+                snapshot=SnapshotFolder(state, spool.group),
+                restored=Path(settings.restored_folder),
                 vault=vault,
                 audit=audit,
                 sessions=Sessions(vault, clock),
@@ -221,6 +239,9 @@ async def open_archive(
             )
             if not await database.run(retention.clock):
                 await database.run(lambda rows: retention.keep_clock(rows, archive.now))
+            if await database.run(restoring.standing) is None:
+                archive.not_restoring.set()
+            await on_thread(file_threads, archive.snapshot.sweep)
             await archive.sweep_files()
             await archive.index_documents()
             await archive.sweep_spool()

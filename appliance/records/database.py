@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, NoReturn, TypeVar, cast
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
@@ -29,9 +30,13 @@ KEY_BYTES = 32
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
 
+#: live: records' own. copy: a copy in one file, which is made or changed by us. unchanging: one that is only read.
+Kind = Literal["live", "copy", "unchanging"]
+#: A step of a copy takes some tens of milliseconds; other work has its turn in between.
+COPY_PAGES_AT_ONCE = 500
+
 PRAGMAS = (
     "locking_mode = EXCLUSIVE",  # one process, and no shared-memory file
-    "journal_mode = WAL",
     "synchronous = FULL",
     "secure_delete = ON",
     "foreign_keys = ON",
@@ -69,24 +74,50 @@ class Rows:
 class Database:
     """The open database; close it. Raises Tampered("database") if the key or a page is not right."""
 
-    def __init__(self, thread: ThreadPoolExecutor, connection: Any) -> None:
+    def __init__(self, thread: ThreadPoolExecutor, connection: Any, key: bytes, kind: Kind) -> None:
         self._thread = thread
         self._connection = connection
+        self._key = key
+        self._begin = "BEGIN" if kind == "unchanging" else "BEGIN IMMEDIATE"
+        self._waiting: SimpleQueue[tuple[Future[Any], Callable[[Rows], Any]]] = SimpleQueue()
 
     @classmethod
-    async def open(cls, path: Path, key: bytes) -> Database:
-        """Open or create the database and bring its schema up to date."""
+    async def open(cls, path: Path, key: bytes, kind: Kind = "live") -> Database:
+        """Open or create the database and bring its schema up to date; one that is only read must be up to date."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         try:
-            connection = await asyncio.get_running_loop().run_in_executor(thread, _open, path, key)
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _open, path, key, kind)
         except BaseException:
             thread.shutdown()
             raise
-        return cls(thread, connection)
+        return cls(thread, connection, key, kind)
 
     async def run(self, work: Callable[[Rows], Result]) -> Result:
         """Do `work` in one transaction: synced when this returns, undone if it raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        answer = Future[Any]()
+        self._waiting.put((answer, work))
+        self._thread.submit(self._do_waiting)
+        return cast(Result, await asyncio.wrap_future(answer))
+
+    async def copy(self, path: Path) -> Database:
+        """Copy all, as it is when the copy is whole, to a new file under the same key, and give that: close it.
+
+        Other work has its turn meanwhile; what it changes is in the copy (sqlite.org/c3ref/backup_finish.html).
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._copy, path)
+        return await Database.open(path, self._key, "copy")
+
+    async def open_copy(self, path: Path) -> Database:
+        """Open a copy that this database made, to read it; close it."""
+        return await Database.open(path, self._key, "unchanging")
+
+    async def take_in(self, path: Path, key: bytes, work: Callable[[Rows], Result]) -> Result:
+        """Do `work` in one transaction in which the tables of another database are there, as `other`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._take_in, path, key, work)
+
+    async def check(self) -> None:
+        """Read every page and hold its HMAC and its structure; Tampered("database")."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._check)
 
     async def forget(self) -> None:
         """Write the log back and empty it, so that pages from before an erasure are not kept there."""
@@ -99,7 +130,7 @@ class Database:
 
     def _transact(self, work: Callable[[Rows], Result]) -> Result:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(self._begin)
             result = work(Rows(self._connection))
             self._connection.execute("COMMIT")
         except BaseException as error:
@@ -110,6 +141,47 @@ class Database:
             raise
         return result
 
+    def _do_waiting(self) -> None:
+        while True:
+            try:
+                answer, work = self._waiting.get_nowait()
+            except Empty:
+                return
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(self._transact(work))
+                except BaseException as error:
+                    answer.set_exception(error)
+
+    def _copy(self, path: Path) -> None:
+        try:
+            target = _connect(path, self._key, "copy", ("synchronous = OFF",))  # whoever made it syncs the file
+            try:
+                self._connection.backup(target, pages=COPY_PAGES_AT_ONCE, progress=lambda *_: self._do_waiting())
+            finally:
+                target.close()
+        except sqlcipher.Error as error:
+            _raise_translated(error)
+
+    def _take_in(self, path: Path, key: bytes, work: Callable[[Rows], Result]) -> Result:
+        try:
+            self._connection.execute(f"ATTACH DATABASE ? AS other KEY \"x'{key.hex()}'\"", (str(path),))
+        except sqlcipher.Error as error:
+            _raise_translated(error)
+        try:
+            return self._transact(work)
+        finally:
+            self._connection.execute("DETACH DATABASE other")
+
+    def _check(self) -> None:
+        try:
+            wrong = self._connection.execute("PRAGMA cipher_integrity_check").fetchall()
+            wrong += self._connection.execute("PRAGMA quick_check(1)").fetchall()
+        except sqlcipher.Error as error:
+            _raise_translated(error)
+        if wrong != [("ok",)]:
+            raise Tampered("database")
+
     def _checkpoint(self) -> None:
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -117,25 +189,48 @@ class Database:
             _raise_translated(error)
 
 
-def _open(path: Path, key: bytes) -> Any:
+def _open(path: Path, key: bytes, kind: Kind) -> Any:
     if len(key) != KEY_BYTES:
         raise Invalid("database_key")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlcipher.connect(str(path), isolation_level=None)
+    connection = None
+    try:
+        if kind == "unchanging":
+            connection = _connect(path, key, kind, ())
+            _refuse_other_version(connection)
+        else:
+            connection = _connect(path, key, kind, (f"journal_mode = {'WAL' if kind == 'live' else 'DELETE'}",))
+            _migrate(connection)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlcipher.Error):
+            _raise_translated(error)
+        raise
+    return connection
+
+
+def _connect(path: Path, key: bytes, kind: Kind, pragmas: tuple[str, ...]) -> Any:
+    if kind == "unchanging":
+        connection = sqlcipher.connect(f"{path.as_uri()}?mode=ro&immutable=1", isolation_level=None, uri=True)
+    else:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlcipher.connect(str(path), isolation_level=None)
     try:
         connection.execute("PRAGMA cipher_log_level = NONE")
         connection.execute(
             f"PRAGMA key = \"x'{key.hex()}'\""
         )  # a raw key: no derivation (SQLCipher API, "PRAGMA key")
-        for pragma in PRAGMAS:
+        for pragma in PRAGMAS + pragmas:
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        _migrate(connection)
-    except BaseException as error:
+    except BaseException:
         connection.close()
-        if isinstance(error, sqlcipher.Error):
-            _raise_translated(error)
         raise
     return connection
+
+
+def _refuse_other_version(connection: Any) -> None:
+    if connection.execute("PRAGMA user_version").fetchone() != (len(MIGRATIONS),):
+        raise Invalid("database_version")
 
 
 def _migrate(connection: Any) -> None:

@@ -141,7 +141,7 @@ class DocumentAnswers:
 
             def erase(rows: Rows) -> list[str]:
                 files = [sealed.file, *previews.file_of(rows, call.document)]
-                documents.remove(rows, patient, call.document)
+                documents.remove(rows, patient, call.document, archive.now)
                 return files
 
             files = await archive.database.run(erase)

@@ -11,27 +11,31 @@ from dataclasses import dataclass
 from appliance.contracts.records import Document
 from appliance.contracts.vault import WrappedKey
 from appliance.core.errors import NotFound
-from appliance.records import erasure, search
+from appliance.records import erased, erasure, search
 from appliance.records.database import Row, Rows
 from appliance.records.patients import read as read_patient
 
 _DESCRIBE = "SELECT document, patient, kind, title, name, media_type, length, added_at, added_by FROM documents"
 _FIND = """
     SELECT document, patient, kind, title, name, media_type, length, added_at, added_by,
-        sealed_length, sealed_sha256, wrapped_key, key_generation, file
+        sealed_length, sealed_sha256, wrapped_key, key_generation, file, sealed_for
     FROM documents
 """
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """What is needed to open a document's file, or to let a share's holder open it."""
+    """What is needed to open a document's file, or to let a share's holder open it.
+
+    `sealed_for` is the box that it was sealed on, "" for this one.
+    """
 
     description: Document
     sealed_length: int
     sealed_sha256: bytes
     wrapped_key: WrappedKey
     file: str
+    sealed_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def add(rows: Rows, sealed: Sealed, text: str = "") -> None:
     document = sealed.description
     read_patient(rows, document.patient)
     rows.change(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         document.patient,
         document.document,
         document.kind,
@@ -63,6 +67,7 @@ def add(rows: Rows, sealed: Sealed, text: str = "") -> None:
         document.added_at,
         document.added_by,
         sealed.wrapped_key.generation,
+        sealed.sealed_for,
     )
     search.index_document(rows, document.document, document.title, document.name, text)
 
@@ -114,15 +119,16 @@ def titles(rows: Rows, owned: set[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def remove(rows: Rows, patient: str, document: str) -> None:
+def remove(rows: Rows, patient: str, document: str, now: int) -> None:
     """Remove the row, and with it the wrapped key, the caller's key for it and what search finds it by.
 
-    The erasure key has to turn then.
+    The erasure key has to turn then; a backup that holds it does not bring it back.
     """
     search.forget_document(rows, document)
     if not rows.change("DELETE FROM documents WHERE patient = ? AND document = ?", patient, document):
         raise NotFound("document")
     erasure.note_erased(rows)
+    erased.note(rows, "document", document, now)
 
 
 def came_before(rows: Rows, principal: str, idempotency_key: str) -> CameBefore | None:
@@ -161,6 +167,6 @@ def _document(row: Row) -> Document:
 def _sealed(row: Row | None) -> Sealed:
     if row is None:
         raise NotFound("document")
-    sealed_length, sealed_sha256, wrapped, generation, file = row[9:]
+    sealed_length, sealed_sha256, wrapped, generation, file, sealed_for = row[9:]
     key = WrappedKey(wrapped=bytes(wrapped), generation=generation)
-    return Sealed(_document(row[:9]), sealed_length, bytes(sealed_sha256), key, file)
+    return Sealed(_document(row[:9]), sealed_length, bytes(sealed_sha256), key, file, sealed_for)

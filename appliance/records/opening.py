@@ -1,11 +1,13 @@
-"""Opening a sealed file piece by piece: its key comes from vault for as long as it is read, and no longer."""
+"""Opening a sealed file piece by piece: its key comes from vault for as long as it is read, and no longer.
+
+A file is bound to the box that it was sealed on: the row says which, when that was not this one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from itertools import islice
 
-from appliance.contracts.vault import WrappedKey
 from appliance.formats.envelope import document_associated_data, encode_inner_header
 from appliance.records import document_keys, previews
 from appliance.records.archive import Archive
@@ -21,37 +23,27 @@ def open_sealed(archive: Archive, sealed: Sealed, first: int = 0) -> AsyncGenera
     """Give a document's content from offset `first`. Close what this gives (contextlib.aclosing)."""
     of = sealed.description
     header = encode_inner_header(of.name, of.media_type)
-    return _open(
-        archive, sealed.file, sealed.sealed_length, of.document, sealed.wrapped_key, header, of.length, first
-    )
+    return _open(archive, sealed, of.document, header, of.length, first)
 
 
 def open_preview(archive: Archive, sealed: SealedPreview) -> AsyncGenerator[bytes, None]:
     """Give a preview's JPEG. Close what this gives."""
     header = encode_inner_header(previews.NAME, previews.MEDIA_TYPE)
-    return _open(
-        archive, sealed.file, sealed.sealed_length, sealed.preview, sealed.wrapped_key, header, sealed.length, 0
-    )
+    return _open(archive, sealed, sealed.preview, header, sealed.length, 0)
 
 
 async def _open(
-    archive: Archive,
-    file: str,
-    sealed_length: int,
-    identifier: str,
-    wrapped_key: WrappedKey,
-    inner_header: bytes,
-    length: int,
-    first: int,
+    archive: Archive, sealed: Sealed | SealedPreview, identifier: str, inner_header: bytes, length: int, first: int
 ) -> AsyncGenerator[bytes, None]:
-    key = await document_keys.unwrap(archive, identifier, wrapped_key)
+    key = await document_keys.unwrap(archive, identifier, sealed.wrapped_key)
+    box = bytes.fromhex(sealed.sealed_for) or archive.box_bytes
     reader = await on_thread(
         archive.file_threads,
         SealedReader,
-        archive.files.path(file),
-        sealed_length,
+        archive.files.path(sealed.file),
+        sealed.sealed_length,
         key,
-        document_associated_data(archive.box_bytes, bytes.fromhex(identifier)),
+        document_associated_data(box, bytes.fromhex(identifier)),
         inner_header,
         length,
     )

@@ -114,8 +114,8 @@ class PatientAnswers:
                     raise Unavailable("patient_changed")
                 pictures = [file for document in files for file in previews.file_of(rows, document)]
                 for document in files:
-                    documents.remove(rows, call.patient, document)
-                patients.remove(rows, call.patient)
+                    documents.remove(rows, call.patient, document, archive.now)
+                patients.remove(rows, call.patient, archive.now)
                 return pictures
 
             pictures = await archive.database.run(erase)

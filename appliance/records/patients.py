@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.contracts.records import Patient, Person
 from appliance.core.errors import Invalid, NotFound
-from appliance.records import search
+from appliance.records import erased, search
 from appliance.records.database import Row, Rows
 from appliance.records.names import match_key, name_words, search_words
 
@@ -64,10 +64,11 @@ def correct(rows: Rows, patient: str, person: Person, now: int) -> None:
     search.rename_patient(rows, patient, person.family_name, person.given_name)
 
 
-def remove(rows: Rows, patient: str) -> None:
+def remove(rows: Rows, patient: str, now: int) -> None:
     """Remove the patient's row; documents must be gone (foreign key)."""
     if not rows.change("DELETE FROM patients WHERE patient = ?", patient):
         raise NotFound("patient")
+    erased.note(rows, "patient", patient, now)
 
 
 def read(rows: Rows, patient: str) -> Patient:

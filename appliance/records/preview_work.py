@@ -49,6 +49,7 @@ class PreviewWork:
     async def do_for_ever(self) -> None:
         """Work until cancelled: what is pending from before first, then whatever comes."""
         while True:
+            await self._archive.not_restoring.wait()
             self._archive.previews_wanted.clear()
             await self._archive.intakes.wait_for_quiet(QUIET_S, LONGEST_WAIT_S)
             document = await self._archive.database.run(previews.take_pending)

@@ -24,7 +24,7 @@ PREVIEWED_TYPES: frozenset[str] = frozenset(get_args(PreviewedType))
 
 @dataclass(frozen=True)
 class SealedPreview:
-    """What is needed to open a preview, or to let a share's holder open it."""
+    """What is needed to open a preview, or to let a share's holder open it; `sealed_for` as a document's."""
 
     preview: str
     length: int
@@ -32,6 +32,7 @@ class SealedPreview:
     sealed_sha256: bytes
     wrapped_key: WrappedKey
     file: str
+    sealed_for: str = ""
 
 
 def want(rows: Rows, document: Document) -> None:
@@ -68,7 +69,7 @@ def settle(rows: Rows, document: Document, text: str, sealed: SealedPreview | No
         search.index_document(rows, document.document, document.title, document.name, text)
     if sealed is not None:
         rows.change(
-            "INSERT INTO previews VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO previews VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             document.document,
             sealed.preview,
             sealed.length,
@@ -77,6 +78,7 @@ def settle(rows: Rows, document: Document, text: str, sealed: SealedPreview | No
             sealed.wrapped_key.wrapped,
             sealed.file,
             sealed.wrapped_key.generation,
+            sealed.sealed_for,
         )
     return True
 
@@ -85,16 +87,16 @@ def find(rows: Rows, document: str) -> SealedPreview | None:
     """Give a document's preview, if it has one."""
     row = rows.one(
         """
-        SELECT preview, length, sealed_length, sealed_sha256, wrapped_key, key_generation, file
+        SELECT preview, length, sealed_length, sealed_sha256, wrapped_key, key_generation, file, sealed_for
         FROM previews WHERE document = ?
         """,
         document,
     )
     if row is None:
         return None
-    preview, length, sealed_length, sealed_sha256, wrapped, generation, file = row
+    preview, length, sealed_length, sealed_sha256, wrapped, generation, file, sealed_for = row
     key = WrappedKey(wrapped=bytes(wrapped), generation=generation)
-    return SealedPreview(preview, length, sealed_length, bytes(sealed_sha256), key, file)
+    return SealedPreview(preview, length, sealed_length, bytes(sealed_sha256), key, file, sealed_for)
 
 
 def find_now(rows: Rows, document: str) -> SealedPreview:

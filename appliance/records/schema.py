@@ -140,4 +140,61 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "INSERT INTO retention_clock VALUES (1, 0)",
     ),
+    (
+        # Which box a file was sealed on, and is bound to; '' is this one (docs/formats/backup.md).
+        "ALTER TABLE documents ADD COLUMN sealed_for TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE previews ADD COLUMN sealed_for TEXT NOT NULL DEFAULT ''",
+        # The shares that were open on the box that this one replaces, until they are made anew (earlier_shares.py).
+        """
+        CREATE TABLE earlier_shares (
+            share TEXT PRIMARY KEY,
+            patient TEXT NOT NULL REFERENCES patients ON DELETE CASCADE,
+            expires_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX earlier_shares_by_patient ON earlier_shares (patient)",
+        """
+        CREATE TABLE earlier_share_documents (
+            share TEXT NOT NULL REFERENCES earlier_shares ON DELETE CASCADE,
+            document TEXT NOT NULL REFERENCES documents (document) ON DELETE CASCADE,
+            PRIMARY KEY (share, document)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX earlier_share_documents_by_document ON earlier_share_documents (document)",
+    ),
+    (
+        # What was erased, for as long as a backup may hold it (erased.py).
+        """
+        CREATE TABLE erased (
+            kind TEXT NOT NULL CHECK (kind IN ('document', 'patient')),
+            identifier TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            PRIMARY KEY (kind, identifier)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # The last snapshot; the same row is in the snapshot (snapshot.py).
+        """
+        CREATE TABLE last_snapshot (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            snapshot TEXT NOT NULL,
+            taken_at INTEGER NOT NULL,
+            patients INTEGER NOT NULL,
+            documents INTEGER NOT NULL,
+            files INTEGER NOT NULL,
+            bytes INTEGER NOT NULL
+        ) STRICT
+        """,
+        # The restore that is under way, and the folders whose files it still lacks (restoring.py).
+        """
+        CREATE TABLE restore (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            box TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            sealed_at INTEGER NOT NULL,
+            given_up INTEGER NOT NULL DEFAULT 0,
+            erased INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        "CREATE TABLE restore_folders (folder TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    ),
 )

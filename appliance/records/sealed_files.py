@@ -109,7 +109,7 @@ class SealedFiles:
     def __init__(self, state: Path, reserve_bytes: int) -> None:
         self._incoming = state / "incoming"
         self._sealed = state / "sealed"
-        self._reserve_bytes = reserve_bytes
+        self.reserve_bytes = reserve_bytes
         for folder in (self._incoming, self._sealed, *(self._sealed / name for name in FOLDERS)):
             folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(self._sealed)
@@ -121,7 +121,17 @@ class SealedFiles:
 
     def receive(self) -> IncomingFile:
         """Begin a file."""
-        return IncomingFile(self, self._incoming / os.urandom(16).hex(), self._reserve_bytes)
+        return IncomingFile(self, self.incoming_path(), self.reserve_bytes)
+
+    def incoming_path(self) -> Path:
+        """Give the path of a new file that is removed at start unless it was put in its place."""
+        return self._incoming / os.urandom(16).hex()
+
+    def check_free_space(self, more_bytes: int) -> None:
+        """Raise Unavailable("disk_full") if so much more would touch the reserve."""
+        free = os.statvfs(self._incoming)
+        if free.f_bavail * free.f_frsize < self.reserve_bytes + more_bytes:
+            raise Unavailable("disk_full")
 
     def remove(self, names: list[str]) -> None:
         """Remove sealed files and sync that they are gone."""

@@ -145,6 +145,7 @@ class ShareAnswers:
             length=document.length,
             sealed_length=sealed.sealed_length,
             sha256=sealed.sealed_sha256.hex(),
+            box=sealed.sealed_for or None,
             preview=None if preview is None else await self._preview(preview, files),
         )
 
@@ -156,6 +157,7 @@ class ShareAnswers:
             length=sealed.length,
             sealed_length=sealed.sealed_length,
             sha256=sealed.sealed_sha256.hex(),
+            box=sealed.sealed_for or None,
         )
 
     async def _key(self, identifier: str, wrapped: WrappedKey) -> str:

@@ -29,7 +29,7 @@ class Spool:
 
     def __init__(self, state: Path, group: str) -> None:
         try:
-            self._group = grp.getgrnam(group).gr_gid
+            self.group = grp.getgrnam(group).gr_gid
         except KeyError as error:
             raise Invalid("spool_group") from error
         self._spool = state / "spool"
@@ -86,5 +86,5 @@ class Spool:
             os.fsync(file.fileno())
 
     def _share_with_group(self, path: Path, mode: int) -> None:
-        os.chown(path, -1, self._group)
+        os.chown(path, -1, self.group)
         path.chmod(mode)

@@ -35,6 +35,7 @@ _lost = gauge("document_keys_lost", "Wrapped keys that did not open when the era
 async def turn_for_ever(archive: Archive) -> None:
     """Turn whenever an erasure waits for it, until cancelled; what an earlier life of this process left, at once."""
     while True:
+        await archive.not_restoring.wait()
         archive.erasure_waits.clear()
         if await archive.database.run(erasure.due) is None:
             await archive.erasure_waits.wait()
@@ -50,9 +51,12 @@ async def turn_for_ever(archive: Archive) -> None:
 
 
 async def turn(archive: Archive) -> bool:
-    """Turn if that is due; False if it is not. Unavailable if vault or the disk is: it goes on later where it was."""
+    """Turn if that is due; False if it is not, or a restore stands.
+
+    Unavailable if vault or the disk is: it goes on later where it was.
+    """
     generation = await archive.database.run(erasure.due)
-    if generation is None:
+    if generation is None or not archive.not_restoring.is_set():
         return False
     async with archive.turning:
         await archive.vault.ask(BeginTurn(generation=generation))

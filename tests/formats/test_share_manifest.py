@@ -144,7 +144,43 @@ def vectors() -> dict[str, Any]:
             "manifest": stated_previews,
         }
     )
+    stated += _with_boxes(common, refused)
     return as_json({"format": "docs/formats/share-manifest.md", "how_to_read": "sealed is base64", "vectors": stated})
+
+
+def _with_boxes(common: dict[str, Any], refused: dict[str, Any]) -> list[dict[str, Any]]:
+    """Files that another box sealed: each document and each preview says so for itself."""
+    other, third = "ab" * 16, "cd" * 16
+    shown = {"name": "schädel.dcm", "media_type": "application/dicom", "kind": "image"}
+    value = manifest(
+        document(1, box=other),
+        document(2),
+        document(3, box=other, preview=preview(box=third), **shown),
+        document(4, preview=preview(2004, box=other), **shown),
+        document(5, box=other, preview=preview(2005), **shown),
+    )
+    encoded = msgspec.json.encode(manifest(document(box=other)))
+    spelled = b',"box":"' + other.encode() + b'"'
+    assert spelled in encoded
+    wrong = {
+        "own_box_named": msgspec.json.encode(manifest(document(box=BOX.hex()))),
+        "own_box_named_by_a_preview": msgspec.json.encode(manifest(document(preview=preview(box=BOX.hex())))),
+        "box_null": encoded.replace(spelled, b',"box":null'),
+        "box_empty": encoded.replace(spelled, b',"box":""'),
+        "box_in_capitals": encoded.replace(other.encode(), other.upper().encode()),
+        "box_too_short": encoded.replace(other.encode(), other[2:].encode()),
+        "box_is_a_list": encoded.replace(spelled, b',"box":["' + other.encode() + b'"]'),
+        "box_before_its_place": encoded.replace(spelled, b"").replace(b'{"id"', b"{" + spelled[1:] + b',"id"'),
+        "box_of_the_manifest": encoded.replace(spelled, b"").replace(b"}]}", b"}]" + spelled + b"}"),
+    }
+    good = {**common, "outcome": "ok", "name": "sealed_on_other_boxes", "manifest": value}
+    return [
+        good | {"sealed": b64encode(seal(value)).decode()},
+        *(
+            {**refused, "name": name, "sealed": b64encode(seal_json(padded(text))).decode()}
+            for name, text in wrong.items()
+        ),
+    ]
 
 
 def _with_preview(**changes: Any) -> bytes:
@@ -175,6 +211,20 @@ def test_vector_has_its_outcome(vector: dict[str, Any]) -> None:
             share_manifest.open_manifest(*arguments)
     else:
         assert as_json(share_manifest.open_manifest(*arguments)) == vector["manifest"]
+
+
+def test_the_box_of_a_document_cannot_be_changed_without_breaking_the_manifest() -> None:
+    """Whoever holds the sealed bytes, and even knows what stands in them, cannot make them say another box."""
+    other = "ab" * 16
+    sealed = seal(manifest(document(box=other)))
+    assert [share_manifest.sealed_on(each, BOX).hex() for each in opened(sealed).documents] == [other]
+    at = 12 + msgspec.json.encode(manifest(document(box=other))).index(other.encode())
+    for place in range(at, at + 32):
+        with pytest.raises(Tampered):
+            opened(sealed[:place] + bytes((sealed[place] ^ 0x01,)) + sealed[place + 1 :])
+    assert share_manifest.sealed_on(document(), BOX) == BOX
+    with pytest.raises(Invalid):
+        seal(manifest(document(box=BOX.hex())))
 
 
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=255)
@@ -228,7 +278,7 @@ def test_noise_is_tampered_and_nothing_else(noise: bytes) -> None:
     [
         {"id": "A" * 32}, {"file": "0" * 31}, {"file": "0" * 32 + "\n"}, {"key": "A" * 42 + "B"}, {"key": "A" * 44},
         {"name": ""}, {"name": "a\nb"}, {"name": "\ud800"}, {"title": "a\x00"}, {"kind": "Finding"},
-        {"media_type": "pdf"}, {"length": -1}, {"length": 1 << 41}, {"sealed_length": 1000}, {"sha256": "ab" * 31},
+        {"media_type": "pdf"}, {"box": "AB" * 16}, {"box": ""}, {"length": -1}, {"length": 1 << 41}, {"sealed_length": 1000}, {"sha256": "ab" * 31},
     ],
 )  # fmt: skip
 def test_a_manifest_no_reader_would_accept_is_not_sealed(changes: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ for (const vector of read("share_manifest")) {
       assert.equal(toHex(documents[index].id), entry.id);
       assert.equal(Buffer.from(documents[index].key).toString("base64url"), entry.key);
       assert.equal(documents[index].mediaType, entry.media_type);
+      assert.equal(documents[index].box && toHex(documents[index].box), entry.box);
       assert.equal(documents[index].preview === undefined, entry.preview === undefined);
       if (entry.preview !== undefined) {
         const { preview } = documents[index];
@@ -43,6 +44,7 @@ for (const vector of read("share_manifest")) {
         assert.equal(Buffer.from(preview.key).toString("base64url"), entry.preview.key);
         assert.equal(preview.sealedLength, entry.preview.sealed_length);
         assert.equal(preview.mediaType, "image/jpeg");
+        assert.equal(preview.box && toHex(preview.box), entry.preview.box);
         for (const same of ["file", "length"]) assert.equal(preview[same], entry.preview[same]);
       }
       for (const same of ["file", "name", "title", "kind", "length"]) assert.equal(documents[index][same], entry[same]);

@@ -16,6 +16,7 @@ from appliance.audit.answers import AuditAnswers
 from appliance.audit.log import AuditLog
 from appliance.contracts.audit import AUDIT, ReadEntries
 from appliance.contracts.records import RECORDS, AddDocument, CreatePatient, Person, ReadDocument
+from appliance.contracts.snapshots import SNAPSHOTS
 from appliance.core.varlink import Peer, serve
 from appliance.records.answers import RecordsAnswers
 from appliance.records.archive import Archive, open_archive
@@ -60,6 +61,9 @@ class Bench:
     audit: Peer
     clock: Clock
     session: str
+    #: As backup asks, and the folder that it lays what it fetched into.
+    snapshots: Peer
+    restored: Path
 
     async def ask(self, verb, **fields):
         return await self.peer.ask(verb(session=fields.pop("session", self.session), **fields))
@@ -131,11 +135,19 @@ async def records_process(
     """Start records, and audit if none is given, with their state in `folder`; may be started again there."""
     clock, state = clock or Clock(), folder / "records"
     state.mkdir(mode=0o700, exist_ok=True)
-    chosen = RecordsSettings(state_folder=str(state), spool_group=OWN_GROUP, **settings)
+    restored = folder / "restored"
+    chosen = RecordsSettings(
+        state_folder=str(state), spool_group=OWN_GROUP, restored_folder=str(restored), **settings
+    )
     async with contextlib.AsyncExitStack() as stack:
         answers = audit or stack.enter_context(audit_answers(folder / "audit", clock))
         log = await stack.enter_async_context(served(folder / "audit.sock", AUDIT, answers.table(), audit_process))
         archive = await stack.enter_async_context(open_archive(chosen, vault, log, clock))
-        table = RecordsAnswers(archive).table()
-        peer = await stack.enter_async_context(served(folder / "records.sock", RECORDS, table, "practice"))
-        yield Bench(peer, state, archive, log, clock, session)
+        answers_of = RecordsAnswers(archive)
+        peer = await stack.enter_async_context(
+            served(folder / "records.sock", RECORDS, answers_of.table(), "practice")
+        )
+        snapshots = await stack.enter_async_context(
+            served(folder / "snapshots.sock", SNAPSHOTS, answers_of.snapshots_table(), "backup")
+        )
+        yield Bench(peer, state, archive, log, clock, session, snapshots, restored)

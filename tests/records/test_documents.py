@@ -289,6 +289,7 @@ async def test_device_token_reads_nothing(bench, vault):
         "share": "0" * 32,
         "person": person,
         "documents": [document],
+        "shares": ["0" * 32],
     }
     tried = 0
     for verb in RECORDS.verbs.values():

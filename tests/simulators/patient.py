@@ -21,7 +21,7 @@ from yarl import URL
 
 from appliance.formats import share_link
 from appliance.formats.envelope import DocumentOpener
-from appliance.formats.share_manifest import ManifestDocument, open_manifest, parse_key
+from appliance.formats.share_manifest import ManifestDocument, open_manifest, parse_key, sealed_on
 
 
 class Loopback(AbstractResolver):
@@ -130,6 +130,7 @@ class Patient:
         documents = []
         for document in manifest.documents:
             answer_bytes = (await self.sealed(document.file)).body
-            opener = DocumentOpener(parse_key(document.key), box, bytes.fromhex(document.id), document.length)
+            bound = sealed_on(document, box)
+            opener = DocumentOpener(parse_key(document.key), bound, bytes.fromhex(document.id), document.length)
             documents.append((document, opener.open(answer_bytes) + opener.finish()))
         return documents

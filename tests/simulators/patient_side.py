@@ -153,7 +153,8 @@ class PatientSide:
     def _seal(self, sample: Sample, box: bytes, folder: Path) -> ManifestDocument:
         key, document, file = secrets.token_bytes(32), secrets.token_bytes(16), secrets.token_hex(16)
         salt, nonce_prefix = secrets.token_bytes(32), secrets.token_bytes(7)
-        sealer = DocumentSealer(key, box, document, sample.name, sample.media_type, salt, nonce_prefix)
+        bound = bytes.fromhex(sample.box) or box
+        sealer = DocumentSealer(key, bound, document, sample.name, sample.media_type, salt, nonce_prefix)
         digest, length = hashlib.sha256(), 0
 
         def keep(piece: bytes) -> None:
@@ -178,6 +179,7 @@ class PatientSide:
             length=sealer.content_length,
             sealed_length=length,
             sha256=digest.hexdigest(),
+            box=sample.box or None,
         )
 
     def break_connections(self) -> None:

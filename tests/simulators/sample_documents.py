@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw
 
 @dataclass(frozen=True)
 class Sample:
-    """A document to share; the content comes in pieces, so that it may be large."""
+    """A document to share; the content comes in pieces, so that it may be large. `box`: another that sealed it."""
 
     name: str
     title: str
     kind: str
     media_type: str
     pieces: Iterable[bytes]
+    box: str = ""
 
 
 def report_pdf(pages: int = 3) -> bytes:

@@ -88,7 +88,7 @@ class Box:
     async def erase(self, document: str) -> None:
         """Take the row away, and with it the last use of its key."""
         self.gone[document] = [await self.archive.database.run(lambda rows: erasure.find_key(rows, document))]
-        await self.archive.database.run(lambda rows: documents.remove(rows, PATIENT, document))
+        await self.archive.database.run(lambda rows: documents.remove(rows, PATIENT, document, 0))
         del self.keys[document]
 
     async def finish(self) -> None:

@@ -103,7 +103,7 @@ function transfer(share, document, name) {
     redraw();
   }
   show(screen);
-  return { content: openDocument(counted(), document, share.box), signal: stopping.signal };
+  return { content: openDocument(counted(), document, document.box ?? share.box), signal: stopping.signal };
 }
 
 async function saveDocument(share, document) {

@@ -14,18 +14,7 @@ const NONCE_BYTES = 12;
 const MAX_DOCUMENTS = 256;
 const MAX_TEXT = 255; // code points, as the practice's side counts
 const MAX_LENGTH = 2 ** 40;
-const MEMBERS = [
-  "id",
-  "file",
-  "key",
-  "name",
-  "title",
-  "kind",
-  "media_type",
-  "length",
-  "sealed_length",
-  "sha256",
-].join();
+const MEMBERS = "id,file,key,name,title,kind,media_type,length,sealed_length,sha256";
 const PREVIEW_MEMBERS = "id,file,key,length,sealed_length,sha256";
 /** What the envelope of every preview says: a picture without a name of its own. */
 const PREVIEW_HEADER = { name: "preview.jpg", mediaType: "image/jpeg" };
@@ -45,13 +34,13 @@ export async function openManifest(sealed, rawKey, { box, locator, expiresAt }) 
   const iv = sealed.subarray(0, NONCE_BYTES);
   try {
     const opened = await crypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData }, key, sealed.subarray(NONCE_BYTES));
-    return readDocuments(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened), opened.byteLength);
+    return readDocuments(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened), opened.byteLength, box);
   } catch (error) {
     throw new Tampered("manifest", { cause: error });
   }
 }
 
-function readDocuments(text, length) {
+function readDocuments(text, length, box) {
   const manifest = JSON.parse(text);
   const spelled = JSON.stringify(manifest);
   const spelledLength = join(spelled).length;
@@ -65,13 +54,13 @@ function readDocuments(text, length) {
   for (const member of ["id", "file", "key"]) {
     check(new Set(sealed.map((entry) => entry[member])).size === sealed.length, "document twice");
   }
+  check(sealed.every((entry) => entry.box !== box), "own box");
   return documents.map(readDocument);
 }
 
 function readDocument(entry) {
-  const { preview, ...rest } = entry;
-  check(Object.keys(rest).join() === MEMBERS, "members");
-  check(Object.keys(entry).join() === (preview === undefined ? MEMBERS : `${MEMBERS},preview`), "members");
+  const { preview } = entry;
+  checkMembers(entry, MEMBERS, preview === undefined ? "" : ",preview");
   for (const member of ["name", "title", "kind", "media_type"]) {
     check(typeof entry[member] === "string" && [...entry[member]].length <= MAX_TEXT, member);
   }
@@ -81,8 +70,13 @@ function readDocument(entry) {
 }
 
 function readPreview(entry) {
-  check(Object.keys(entry).join() === PREVIEW_MEMBERS, "preview");
+  checkMembers(entry, PREVIEW_MEMBERS, "");
   return { ...readSealed(entry), ...PREVIEW_HEADER };
+}
+
+/** Every member is there, in its place, and no other; `box` only if the file is bound to another box. */
+function checkMembers(entry, members, last) {
+  check(Object.keys(entry).join() === members + (entry.box === undefined ? "" : ",box") + last, "members");
 }
 
 /** Reads what a document and a preview have in common: where the sealed file is and what opens it. */
@@ -94,7 +88,8 @@ function readSealed(entry) {
   fromHex(entry.sha256, 32);
   const key = fromBase64url(entry.key);
   check(key.length === 32, "key");
-  return { id: fromHex(entry.id, 16), file, key, length, sealedLength };
+  const box = entry.box === undefined ? undefined : fromHex(entry.box, 16);
+  return { id: fromHex(entry.id, 16), file, key, length, sealedLength, box };
 }
 
 function check(holds, what) {

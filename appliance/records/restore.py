@@ -1,0 +1,228 @@
+"""A restore: the rows of another box's generation taken in, its files taken over, what it had erased erased again.
+
+Steps, each of which is done once or not at all: the copy is made ready beside (migrated, keys wrapped anew in vault,
+files bound to the box that sealed them); its rows come in one transaction, together with the row that says that a
+restore stands; folders of files follow; at last what the old box erased since goes, and the row with it.
+
+Nothing is taken that is not authentic: the database's pages under the key in the bundle, files by the digests in
+their rows. docs/formats/backup.md, "A restore".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from functools import partial
+from pathlib import Path
+
+from appliance.contracts.snapshots import Contents
+from appliance.contracts.vault import EndRestore, OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
+from appliance.core.errors import NotFound, Refused, Tampered
+from appliance.records import documents, erased, erasure, patients, previews, restoring, snapshot
+from appliance.records.adopting import Adopted, adopt_folder
+from appliance.records.archive import Archive
+from appliance.records.copy_check import digests_in
+from appliance.records.database import Database, Rows
+from appliance.records.erasure import TABLES, KeyTable
+from appliance.records.restoring import Restore
+from appliance.records.threads import on_thread
+
+KEYS_AT_ONCE = 2000
+MAX_ERASED_LIST_BYTES = 256 * 1024 * 1024
+#: In the order of what refers to what; all columns, as both databases have the same schema.
+TAKEN = (
+    "patients",
+    "patient_words",
+    "documents",
+    "document_texts",
+    "previews",
+    "pending_previews",
+    "earlier_shares",
+    "earlier_share_documents",
+)
+
+#: A file's name leads nowhere else, whoever wrote the row.
+_IS_NAME = "file GLOB '[0-9a-f][0-9a-f]/?*' AND substr(file, 4) NOT GLOB '*[^0-9a-f-]*'"
+
+
+async def open_copy(archive: Archive, restore: Restore) -> Contents:
+    """Take in the rows of the copy that backup fetched; vault holds its keys. Errors as OpenCopy says."""
+    fetched = archive.restored / "snapshot" / "current" / "records.db"
+    if not fetched.is_file():
+        raise NotFound("copy")
+    await archive.database.run(_refuse_unless_empty)
+    async with archive.turning:
+        key = (await archive.vault.ask(OpenOldDatabase())).key
+        beside = await on_thread(archive.file_threads, _copy_beside, archive, fetched)
+        try:
+            await _make_ready(archive, beside, key, restore.box)
+            contents = await archive.database.take_in(beside, key, lambda rows: _take_in(rows, restore))
+        finally:
+            for path in (beside, beside.with_name(beside.name + "-journal")):
+                path.unlink(missing_ok=True)
+        archive.not_restoring.clear()
+    return contents
+
+
+async def adopt(archive: Archive, folders: list[str]) -> Adopted:
+    """Take over the files of some folders, each on a thread of its own."""
+    fetched = archive.restored / "snapshot" / "current" / "sealed"
+
+    async def adopt_one(folder: str) -> Adopted:
+        named = await archive.database.run(partial(digests_in, folder=folder))
+        return await on_thread(archive.file_threads, adopt_folder, archive.files, fetched, named)
+
+    done = await asyncio.gather(*(adopt_one(folder) for folder in dict.fromkeys(folders)))
+    await archive.database.run(lambda rows: restoring.adopted(rows, folders))
+    return sum(done, Adopted())
+
+
+async def finish(archive: Archive) -> tuple[int, int]:
+    """Erase again what the list names, and end the restore; give how many documents were erased, and are missing."""
+    listed = await on_thread(archive.file_threads, _read_erased, archive.restored / "snapshot" / "erased.json")
+    gone = await archive.database.run(lambda rows: _erase_again(rows, listed, archive.now))
+    await on_thread(archive.file_threads, archive.files.remove, gone)
+    await archive.database.forget()
+    missing = await archive.sweep_files()
+    await archive.append("restore_finished")
+    await archive.vault.ask(EndRestore())
+    count = await archive.database.run(restoring.erased)
+    await archive.database.run(restoring.end)
+    archive.not_restoring.set()
+    archive.erasure_waits.set()
+    return count, missing
+
+
+async def abandon(archive: Archive) -> None:
+    """Take all rows and files of the copy away again; nothing to give up changes nothing."""
+    if await archive.database.run(restoring.standing) is None:
+        return
+    await archive.database.run(_give_up)
+    await archive.database.forget()
+    await archive.sweep_files()
+    await archive.database.run(restoring.end)
+    archive.not_restoring.set()
+    archive.erasure_waits.set()
+
+
+def _copy_beside(archive: Archive, fetched: Path) -> Path:
+    """Copy the fetched database, which may not be written to, to where a start removes it."""
+    archive.files.check_free_space(
+        3 * fetched.stat().st_size
+    )  # the copy, the rows here, and the log of taking them in
+    beside = archive.files.incoming_path()
+    shutil.copyfile(fetched, beside)
+    return beside
+
+
+async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> None:
+    """Hold every page of the copy, bring it to this release's schema, wrap its keys for this box."""
+    try:
+        copy = await Database.open(beside, key, "copy")
+    except Tampered as error:
+        raise Tampered("copy_database") from error
+    try:
+        await copy.check()
+        await copy.run(lambda rows: _bind(rows, box, archive.box.box))
+        for table in TABLES:
+            await _rewrap(archive, copy, table)
+    except Tampered as error:
+        if error.code == "database":
+            raise Tampered("copy_database") from error
+        raise
+    finally:
+        copy.close()
+
+
+def _bind(rows: Rows, old: str, own: str) -> None:
+    """Name the box of files that were the old one's own; what comes back to the box that sealed it is its own."""
+    for table in ("documents", "previews"):
+        if rows.one(f"SELECT 1 FROM {table} WHERE NOT ({_IS_NAME})") is not None:  # noqa: S608 (ours)
+            raise Tampered("copy_database")
+        rows.change(f"UPDATE {table} SET sealed_for = ? WHERE sealed_for = ''", old)  # noqa: S608 (ours)
+        rows.change(f"UPDATE {table} SET sealed_for = '' WHERE sealed_for = ?", own)  # noqa: S608 (ours)
+        rows.change(f"UPDATE {table} SET key_generation = 0")  # noqa: S608 (ours)
+
+
+async def _rewrap(archive: Archive, copy: Database, table: KeyTable) -> None:
+    after: tuple[str, ...] = ()
+    newest = 1
+    while keys := await copy.run(
+        partial(erasure.take_keys, table=table, generation=1, after=after, count=KEYS_AT_ONCE)
+    ):
+        asked = [OldDocumentKey(document=key.identifier, wrapped=key.wrapped) for key in keys]
+        answer = await archive.vault.ask(RewrapOldDocumentKeys(documents=asked))
+        newest = answer.generation
+        turned = list(zip(keys, answer.wrapped, strict=True))
+        await copy.run(partial(erasure.put_keys, table=table, generation=newest, keys=turned))
+        after = keys[-1].place
+
+
+def _take_in(rows: Rows, restore: Restore) -> Contents:
+    _refuse_unless_empty(rows)
+    for table in TAKEN:
+        rows.change(f"INSERT INTO main.{table} SELECT * FROM other.{table}")  # noqa: S608 (names from TAKEN)
+    rows.change(
+        "INSERT INTO document_words (rowid, names, words) SELECT rowid, names, words FROM other.document_words"
+    )
+    rows.change("UPDATE main.retention_clock SET at = max(at, (SELECT max(at) FROM other.retention_clock))")
+    restoring.begin(rows, restore)
+    return snapshot.contents_of(rows)
+
+
+def _refuse_unless_empty(rows: Rows) -> None:
+    if rows.one("SELECT 1 FROM main.patients LIMIT 1") is not None:
+        raise Refused("not_empty")
+
+
+def _read_erased(path: Path) -> erased.Listed | None:
+    """Read the list; there is none if the old box never erased anything before it was gone."""
+    try:
+        with path.open("rb") as file:
+            encoded = file.read(MAX_ERASED_LIST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(encoded) > MAX_ERASED_LIST_BYTES:
+        raise Tampered("erased_list")
+    return erased.decode(encoded)
+
+
+def _erase_again(rows: Rows, listed: erased.Listed | None, now: int) -> list[str]:
+    """Remove what the list names, documents of its patients too; give the files that go.
+
+    The list is this box's from now on: older generations are still in the store.
+    """
+    if listed is None:
+        return []
+    for document, at in listed.documents:
+        erased.note(rows, "document", document, at)
+    for patient, at in listed.patients:
+        erased.note(rows, "patient", patient, at)
+    found = [(document, row) for document, _ in listed.documents if (row := _owner(rows, document)) is not None]
+    for patient, _ in listed.patients:
+        named = {document for document, _ in found}
+        owned = documents.files_of_patient(rows, patient)
+        found += [(document, (patient, file)) for document, file in owned.items() if document not in named]
+    files = []
+    for document, (patient, file) in found:
+        files += [file, *previews.file_of(rows, document)]
+        documents.remove(rows, patient, document, now)
+    for patient, _ in listed.patients:
+        try:
+            patients.remove(rows, patient, now)
+        except NotFound:
+            continue
+    restoring.note_erased(rows, len(found))
+    return files
+
+
+def _owner(rows: Rows, document: str) -> tuple[str, str] | None:
+    row = rows.one("SELECT patient, file FROM documents WHERE document = ?", document)
+    return None if row is None else (str(row[0]), str(row[1]))
+
+
+def _give_up(rows: Rows) -> None:
+    for table in ("document_words", *reversed(TAKEN)):
+        rows.change(f"DELETE FROM {table}")  # noqa: S608 (names from TAKEN)
+    erasure.note_erased(rows)
+    restoring.give_up(rows)

@@ -1,0 +1,76 @@
+"""A restore that is under way, as rows: of which box and generation, and the folders whose files it still lacks.
+
+The row stands from the transaction that takes the copy's rows in to the one that ends the restore, so that a restore
+goes on where a cut ended it. Plain functions on one transaction's rows; the work itself is restore.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.records.database import Rows
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Whose generation it is. `given_up`: its rows are gone, its files may not be."""
+
+    box: str
+    generation: int
+    sealed_at: int
+    given_up: bool
+
+
+def standing(rows: Rows) -> Restore | None:
+    """Give the restore that is under way."""
+    row = rows.one("SELECT box, generation, sealed_at, given_up FROM restore")
+    return None if row is None else Restore(str(row[0]), int(row[1]), int(row[2]), bool(row[3]))
+
+
+def begin(rows: Rows, restore: Restore) -> None:
+    """It is under way from now on; every folder that rows name lacks its files."""
+    rows.change(
+        "INSERT INTO restore (only_row, box, generation, sealed_at) VALUES (1, ?, ?, ?)",
+        restore.box,
+        restore.generation,
+        restore.sealed_at,
+    )
+    rows.change(
+        """
+        INSERT INTO restore_folders
+        SELECT DISTINCT substr(file, 1, 2) FROM (SELECT file FROM documents UNION ALL SELECT file FROM previews)
+        """
+    )
+
+
+def folders_left(rows: Rows) -> list[str]:
+    """Give the folders that still lack their files."""
+    return [str(row[0]) for row in rows.all("SELECT folder FROM restore_folders ORDER BY folder")]
+
+
+def adopted(rows: Rows, folders: list[str]) -> None:
+    """The files of these folders are here, as far as there were any."""
+    rows.change_all("DELETE FROM restore_folders WHERE folder = ?", [(folder,) for folder in folders])
+
+
+def note_erased(rows: Rows, count: int) -> None:
+    """So many documents were erased again."""
+    rows.change("UPDATE restore SET erased = erased + ?", count)
+
+
+def erased(rows: Rows) -> int:
+    """Give how many documents were erased again."""
+    row = rows.one("SELECT erased FROM restore")
+    return 0 if row is None else int(row[0])
+
+
+def give_up(rows: Rows) -> None:
+    """Its rows go with this transaction."""
+    rows.change("UPDATE restore SET given_up = 1")
+    rows.change("DELETE FROM restore_folders")
+
+
+def end(rows: Rows) -> None:
+    """It is not under way any more."""
+    rows.change("DELETE FROM restore_folders")
+    rows.change("DELETE FROM restore")

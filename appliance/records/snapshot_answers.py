@@ -1,0 +1,68 @@
+"""What records answers backup about snapshots: make one, drop it, what was erased, the restore test."""
+
+from __future__ import annotations
+
+import asyncio
+
+from appliance.contracts.snapshots import (
+    CheckCopy,
+    Contents,
+    DropSnapshot,
+    ErasedList,
+    ForgetErased,
+    MakeSnapshot,
+    Snapshot,
+    WriteErasedList,
+)
+from appliance.core.varlink import Answers, Caller, Done
+from appliance.records import copy_check, erased, snapshot
+from appliance.records.archive import Archive
+from appliance.records.threads import on_thread
+
+
+class SnapshotAnswers:
+    """Answers of one archive; what changes the folder goes one after the other."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._folder = asyncio.Lock()
+
+    def table(self) -> Answers:
+        """Give the verbs with their answers."""
+        return {
+            MakeSnapshot: self.answer_make_snapshot,
+            DropSnapshot: self.answer_drop_snapshot,
+            WriteErasedList: self.answer_write_erased_list,
+            ForgetErased: self.answer_forget_erased,
+            CheckCopy: self.answer_check_copy,
+        }
+
+    async def answer_make_snapshot(self, _: MakeSnapshot, __: Caller) -> Snapshot:
+        """Make a snapshot."""
+        async with self._folder:
+            return await snapshot.make(self._archive)
+
+    async def answer_drop_snapshot(self, _: DropSnapshot, __: Caller) -> Done:
+        """Take it away."""
+        async with self._folder:
+            await on_thread(self._archive.file_threads, self._archive.snapshot.drop)
+        return Done()
+
+    async def answer_write_erased_list(self, _: WriteErasedList, __: Caller) -> ErasedList:
+        """Write the list of what was erased."""
+        archive = self._archive
+        async with self._folder:
+            encoded, summary = await archive.database.run(
+                lambda rows: (erased.encode(rows, archive.box.box), erased.summary(rows))
+            )
+            await on_thread(archive.file_threads, archive.snapshot.write_erased, encoded)
+        return summary
+
+    async def answer_forget_erased(self, call: ForgetErased, _: Caller) -> Done:
+        """Forget what no generation holds any more."""
+        await self._archive.database.run(lambda rows: erased.forget(rows, call.before))
+        return Done()
+
+    async def answer_check_copy(self, call: CheckCopy, _: Caller) -> Contents:
+        """Test what was fetched."""
+        return await copy_check.check(self._archive, call.folders)
