@@ -95,13 +95,16 @@ class Guard:
 
         return answer
 
-    def staff(self, page: Page, *, reads_form: bool = True) -> Answer:
-        """Wrap a page for staff; with `reads_form=False` the page reads its upload and checks the token itself."""
+    def staff(self, page: Page, *, reads_form: bool = True, touch: bool = True) -> Answer:
+        """Wrap a page for staff; with `reads_form=False` the page reads its upload and checks the token itself.
+
+        With `touch=False` for a page that loads itself again: nobody is at the desk for that.
+        """
 
         async def answer(request: web.Request) -> web.StreamResponse:
             visit = self.visit(request)
             try:
-                await self.identify(visit)
+                await self.identify(visit, touch=touch)
                 if request.method == "POST" and reads_form:
                     visit.form = await read_form(request)
                     check_csrf(visit, visit.form.get("csrf", ""))

@@ -1,7 +1,8 @@
 """Locking the box now, and choosing how it is opened again; paired computers.
 
 A secret goes from vault into this browser's cookie and onto no page; the spare code is in the one answer to the form
-that made it, and a choice counts when its end was typed back from the paper.
+that made it, and a choice counts when its end was typed back from the paper. Without the emergency sheets the box can
+only open by itself: who then loses the paired computers would lose everything.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from appliance.contracts.vault import (
     AcceptUnlocking,
     ChooseUnlocking,
     Computer,
+    DescribeKit,
     DescribeUnlocking,
     Lock,
     PairComputer,
@@ -21,7 +23,7 @@ from appliance.contracts.vault import (
     Unlocking,
     UnlockWay,
 )
-from appliance.core.errors import Invalid, NotFound, PraxisError
+from appliance.core.errors import Invalid, NotFound, PraxisError, Refused
 from appliance.practice import fields
 from appliance.practice.account_routes import is_session
 from appliance.practice.computer_cookie import keep_secret
@@ -75,6 +77,8 @@ class LockRoutes:
             way = visit.form.get("way", "")
             if way not in WAYS:
                 raise Invalid("unlock_way", field="way")
+            if way != "itself" and not await self._has_kit(visit):
+                raise Refused("unlocking_needs_kit", field="way")
             label = fields.name(visit.form, "label") if way != "itself" else "-"
             pin = fields.new_unlock_pin(visit.form) if way == "pin" else None
             made = await self._vault.ask(
@@ -151,14 +155,18 @@ class LockRoutes:
     async def _unlocking(self, visit: Visit) -> Unlocking:
         return await self._vault.ask(DescribeUnlocking(session=visit.token))
 
+    async def _has_kit(self, visit: Visit) -> bool:
+        return bool((await self._vault.ask(DescribeKit(session=visit.token))).name)
+
     async def _page(self, visit: Visit, error: PraxisError | None = None) -> web.StreamResponse:
-        unlocking = await self._unlocking(visit)
+        unlocking, has_kit = await self._unlocking(visit), await self._has_kit(visit)
         return self._desk.pages.show(
             visit,
             "unlocking.html",
             error=error,
             way=unlocking.way,
-            ways=WAYS,
+            ways=WAYS if has_kit else ("itself",),
+            has_kit=has_kit,
             chosen=visit.form.get("way", unlocking.way),
             computers=unlocking.computers,
         )

@@ -16,7 +16,7 @@ from appliance.contracts.vault import Box
 from appliance.core.errors import Invalid, NotFound, PraxisError, Refused, Unavailable
 from appliance.practice.fields import KINDS, VALID_DAYS, local_path
 from appliance.practice.texts import read_texts
-from appliance.practice.visit import Visit
+from appliance.practice.visit import Visit, see_other
 
 FOLDER = Path(__file__).parent / "templates"
 REFRESH_S = 5
@@ -43,6 +43,8 @@ _STATUS_BY_CODE = {
     "document_type": 415,
     "patient_exists": 409,
     "method": 405,
+    "busy": 409,
+    "not_empty": 409,
     "peer_timeout": 504,
 }
 _STATUS_BY_FAMILY: Mapping[type[PraxisError], int] = {Refused: 403, Invalid: 422, Unavailable: 503, NotFound: 404}
@@ -57,6 +59,8 @@ _PLACES = (
     ("/devices", "/devices", "devices", "practice"),
     ("/password", "/password", "password", "practice"),
     ("/kit", "/kit", "kit", "practice"),
+    ("/backup", "/backup", "backup", "practice"),
+    ("/restore", "/restore", "restore", "practice"),
     ("/status", "/status", "status", "practice"),
     ("/unlocking", "/unlocking", "unlocking", "practice"),
 )
@@ -93,7 +97,12 @@ class Pages:
         error: PraxisError | None = None,
         **values: object,
     ) -> web.Response:
-        """Make a page; with `error` its status is the failure's, and the page says what happened."""
+        """Make a page; with `error` its status is the failure's, and the page says what happened.
+
+        While records takes in a backup, no page of its can be shown: every one leads to how far that is.
+        """
+        if error is not None and error.code == "restoring" and leads_to_restore(visit):
+            return see_other("/restore" if visit.request.method == "GET" else "/restore?why=unsaved")
         text = self._templates[template].render(
             t=visit.texts,
             language=visit.texts.language,
@@ -135,6 +144,11 @@ class Pages:
             way="again" if again else place[2],
             nav=place[3],
         )
+
+
+def leads_to_restore(visit: Visit) -> bool:
+    """Say whether who asks may see how far the restore is, and does not look at it already."""
+    return visit.session is not None and not visit.request.path.startswith("/restore")
 
 
 def done_text(visit: Visit) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from appliance.contracts.backup import BACKUP
 from appliance.contracts.process import PROCESS
 from appliance.contracts.records import RECORDS
 from appliance.contracts.tunnel import TUNNEL
@@ -14,7 +15,7 @@ from appliance.core.varlink import Peer, WatchedPeer
 from appliance.core.varlink.client import SOCKET_FOLDER
 
 #: Whose metrics the status page shows, besides our own.
-OTHERS = ("vault", "records", "audit", "gateway", "tunnel")
+OTHERS = ("vault", "records", "audit", "gateway", "tunnel", "backup")
 
 
 class Peers:
@@ -24,6 +25,7 @@ class Peers:
         self.vault = WatchedPeer(Peer.of(VAULT, "vault", folder))
         self.records = WatchedPeer(Peer.of(RECORDS, "records", folder))
         self.tunnel = Peer.of(TUNNEL, "tunnel", folder)
+        self.backup = Peer.of(BACKUP, "backup", folder)
         self.processes: Mapping[str, Peer] = {name: Peer.of(PROCESS, name, folder) for name in OTHERS}
 
     async def watch(self, patience_s: float) -> None:

@@ -29,6 +29,8 @@ class PendingLinks:
 
     def __init__(self) -> None:
         self._links: dict[tuple[str, str], PendingLink] = {}
+        #: Shares made in one go, to be printed one after the other, by session.
+        self._sets: dict[str, list[str]] = {}
 
     def keep(self, session: str, share: str, link: str, patient: str, expires_at: int, now: float) -> None:
         """Keep a link; Unavailable("links_waiting") if too many wait (the new one is then to be revoked)."""
@@ -36,6 +38,22 @@ class PendingLinks:
         if len(self._links) >= MAX_LINKS:
             raise Unavailable("links_waiting")
         self._links[session, share] = PendingLink(link, patient, expires_at, now + KEPT_S)
+
+    def to_print(self, session: str, share: str) -> None:
+        """A share was made together with others: its papers are listed until both are printed."""
+        self._sets.setdefault(session, []).append(share)
+
+    def set_to_print(self, session: str) -> list[str]:
+        """Give the session's shares that were made together and are not printed."""
+        return list(self._sets.get(session, []))
+
+    def printed(self, session: str, share: str) -> bool:
+        """Both papers of a share are printed; says whether it was made together with others."""
+        shares = self._sets.get(session, [])
+        if share not in shares:
+            return False
+        shares.remove(share)
+        return True
 
     def show(self, session: str, share: str, now: float) -> PendingLink:
         """Give a link to its own session; NotFound("link")."""
@@ -56,11 +74,15 @@ class PendingLinks:
 
     def forget_session(self, session: str) -> None:
         """The session ended."""
+        self._sets.pop(session, None)
         for key in [key for key in self._links if key[0] == session]:
             del self._links[key]
 
     def forget_share(self, share: str) -> None:
         """The share was revoked."""
+        for shares in self._sets.values():
+            if share in shares:
+                shares.remove(share)
         for key in [key for key in self._links if key[1] == share]:
             del self._links[key]
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from aiohttp import web
 
 from appliance.practice.account_routes import AccountRoutes
+from appliance.practice.backup_routes import BackupRoutes
 from appliance.practice.box_routes import BoxRoutes
 from appliance.practice.desk import Desk
 from appliance.practice.document_routes import DocumentRoutes
+from appliance.practice.earlier_routes import EarlierRoutes
 from appliance.practice.entry_routes import EntryRoutes
 from appliance.practice.guard import MAX_FORM_BYTES, MAX_FORM_FIELDS, add_headers
 from appliance.practice.intake import Intake
 from appliance.practice.kit_routes import KitRoutes
 from appliance.practice.lock_routes import LockRoutes
 from appliance.practice.patient_routes import PatientRoutes
+from appliance.practice.restore_routes import RestoreRoutes
 from appliance.practice.search_routes import SearchRoutes
 from appliance.practice.share_routes import ShareRoutes
 from appliance.practice.uploads import Uploads
@@ -31,11 +34,14 @@ def make_application(desk: Desk) -> web.Application:
         PatientRoutes(desk),
         SearchRoutes(desk),
         DocumentRoutes(desk, uploads),
+        EarlierRoutes(desk),
         ShareRoutes(desk),
         AccountRoutes(desk),
         LockRoutes(desk),
         BoxRoutes(desk),
         KitRoutes(desk),
+        BackupRoutes(desk),
+        RestoreRoutes(desk),
         Intake(desk, uploads),
     ):
         application.add_routes(part.table())

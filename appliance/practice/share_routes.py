@@ -10,7 +10,7 @@ import asyncio
 
 from aiohttp import web
 
-from appliance.contracts.records import CreateShare, ListShares, RevokeShare, Share
+from appliance.contracts.records import CreateShare, ListEarlierShares, ListShares, RevokeShare, Share
 from appliance.contracts.values import MAX_SHARE_DOCUMENTS
 from appliance.contracts.vault import ConfirmPin, ReadPin
 from appliance.core.errors import Invalid, NotFound, PraxisError
@@ -84,12 +84,14 @@ class ShareRoutes:
             self._records.ask(ListShares(session=visit.token, ended=not ended, count=1)),
         )
         next_after = after + len(listed.shares)
+        earlier = await self._records.ask(ListEarlierShares(session=visit.token))
         return self._desk.pages.show(
             visit,
             "shares.html",
             shares=listed.shares,
             ended=ended,
             others=others.total,
+            earlier=len(earlier.shares),
             after=after,
             more_after=next_after if listed.shares and next_after < listed.total else 0,
         )
@@ -150,6 +152,8 @@ class ShareRoutes:
         """The slip is printed: vault forgets the PIN."""
         share = fields.identifier(visit.part("share"), "share")
         await self._vault.ask(ConfirmPin(session=visit.token, share=share))
+        if self._desk.links.printed(visit.token, share):
+            return see_other("/shares/earlier/print?done=share_made")
         return see_other(f"/patients/{(await self._find(visit, share)).patient}?done=share_made")
 
     async def show_revoke(self, visit: Visit) -> web.StreamResponse:

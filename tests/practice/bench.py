@@ -22,15 +22,17 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aiohttp
 from msgspec.structs import replace
 from yarl import URL
 
 from appliance.contracts.audit import AUDIT
+from appliance.contracts.backup import BACKUP
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.tunnel import TUNNEL, ReadState, TunnelState
-from appliance.contracts.vault import VAULT, Describe, FinishProvisioning
+from appliance.contracts.vault import VAULT, AcceptKitSheet, Describe, FinishProvisioning, MakeKit
 from appliance.core.accept import accept_connections
 from appliance.core.varlink import ask_patiently, serve
 from appliance.practice.connections import Connections
@@ -48,6 +50,7 @@ from appliance.vault.answers import VaultAnswers
 from appliance.vault.audit_log import AuditLog as VaultsAudit
 from appliance.vault.clock import Clock as VaultClock
 from appliance.vault.vault import open_vault
+from tests.practice.backup_peer import PlayedBackup, PlayedEarlier
 from tests.records.bench import Clock, audit_answers, records_process, served
 from tests.simulators.patient import Loopback
 from tests.simulators.release import booted
@@ -177,6 +180,15 @@ class Browser:
         assert found, answer.text
         return found[1], answer
 
+    async def make_kit(self) -> list[str]:
+        """Make the emergency sheets and say their words; gives the words of each."""
+        vault, session = self.bench.desk.peers.vault, self.cookies["__Host-session"].value
+        made = await vault.ask(MakeKit(session=session, password=PASSWORD))
+        for number, sheet in enumerate(made.sheets, start=1):
+            words = [sheet.split()[place - 1] for place in made.asked]
+            await vault.ask(AcceptKitSheet(session=session, kit=made.kit, sheet=number, words=words))
+        return list(made.sheets)
+
     async def device_token(self) -> str:
         return (await self.send("/devices/new", {"label": "Praxissoftware"})).by_id("device-token")
 
@@ -205,6 +217,8 @@ class Bench:
     away: dict[str, contextlib.AsyncExitStack]
     answers: list[Answer] = field(default_factory=list)
     documents: set[str] = field(default_factory=set)
+    backup: PlayedBackup = field(default_factory=PlayedBackup)
+    earlier: PlayedEarlier = field(default_factory=PlayedEarlier)
 
     async def browser(self) -> Browser:
         context = ssl.create_default_context(cafile=str(self.desk.certificate.authority))
@@ -249,6 +263,11 @@ async def practice_bench(
         await running.ask(FinishProvisioning())
         table = VaultAnswers(vault).table()
         peer = await stack.enter_async_context(served(folder / "vault.sock", VAULT, table, "records"))
+        backup, earlier = PlayedBackup(), PlayedEarlier()
+        table_of_records = RecordsAnswers.table
+        stack.enter_context(
+            mock.patch.object(RecordsAnswers, "table", lambda answers: earlier.over(table_of_records(answers)))
+        )
         records = await stack.enter_async_context(records_process(folder, peer, "", clock=clock, audit=audit))
         away = {}
         answers = RecordsAnswers(records.archive).table()
@@ -256,6 +275,7 @@ async def practice_bench(
             "vault": [(VAULT, table), (PROCESS, PROCESS_ANSWERS)],
             "records": [(records.peer._interface, answers), (PROCESS, PROCESS_ANSWERS)],
             "tunnel": [(TUNNEL, {ReadState: answer_read_state}), (PROCESS, PROCESS_ANSWERS)],
+            "backup": [(BACKUP, backup.table()), (PROCESS, PROCESS_ANSWERS)],
         }.items():
             away[name] = await stack.enter_async_context(contextlib.AsyncExitStack())
             await away[name].enter_async_context(_served_all(folder / "run" / f"{name}.sock", served_here))
@@ -263,7 +283,9 @@ async def practice_bench(
         async with served_practice(folder, listener, clock, **settings) as (desk, guard):
             async with contextlib.AsyncExitStack() as browsers:
                 box = desk.pages.box
-                yield Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away)
+                bench = Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away)
+                bench.backup, bench.earlier = backup, earlier
+                yield bench
             if guard.bug.done():
                 guard.bug.result()  # a bug in a page ends the process: it must not go unseen here
 

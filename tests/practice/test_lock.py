@@ -40,7 +40,9 @@ async def locked(bench, browser):
 
 @pytest_asyncio.fixture
 async def browser(bench):
-    return await bench.claimed()
+    browser = await bench.claimed()
+    await browser.make_kit()
+    return browser
 
 
 async def choose(browser, way, **more):
@@ -143,6 +145,23 @@ async def test_no_other_site_opens_the_box_with_a_paired_browser(bench, browser)
             answer = await browser.send(UNLOCK_PATH, headers=headers, follow=False)
             assert answer.status == status
             assert (await bench.desk.peers.vault.ask(DescribeOpening())).state == "locked"
+
+
+async def test_a_paired_computer_is_chosen_only_once_there_are_emergency_sheets(bench):
+    browser = await bench.claimed()
+    page = await browser.open("/unlocking")
+    assert 'id="kit-first"' in page.text
+    assert 'href="/kit"' in page.text
+    assert 'name="way"' not in page.text
+    for way in ("pin", "computer"):
+        refused = await choose(browser, way, pin=PIN, pin_again=PIN)
+        assert (refused.status, refused.error) == (403, "unlocking_needs_kit")
+    assert "öffnet sich die Box von selbst" in (await browser.open("/unlocking")).text
+    await browser.make_kit()
+    page = await browser.open("/unlocking")
+    assert 'id="kit-first"' not in page.text
+    assert 'value="computer"' in page.text
+    await chosen(browser, "computer")
 
 
 async def test_a_choice_that_cannot_be_is_refused_in_words_and_changes_nothing(browser):
