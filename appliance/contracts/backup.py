@@ -82,7 +82,11 @@ class Generation(Struct):
 
 
 class Outcome(Struct):
-    """How the last backup or restore ended. `code` "" is well; otherwise an error's code (docs of each verb)."""
+    """How the last backup or restore ended. `code` "" is well; otherwise an error's code.
+
+    A code of the verbs here, of Vault or of Snapshots; or store_locked, store_failed, repository_damaged,
+    keys_turning, storage (this box cannot keep what it must).
+    """
 
     at: Seconds
     code: str
@@ -97,7 +101,11 @@ class Outcome(Struct):
 
 
 class BackupState(Struct):
-    """All that the page shows. `next_at`: when the next backup begins by itself; 0 without a store or a kit."""
+    """All that the page shows. `next_at`: when the next backup begins by itself; 0 without a store or a kit.
+
+    `keep_days`: for how long what was erased can still be in a generation; 0: for ever as far as this box can tell,
+    because it may only append. `login_key`: what an SFTP server has to admit before SetStore can succeed.
+    """
 
     store: StoreState | None
     running: Running | None
@@ -168,8 +176,8 @@ class ReadGenerations(Call[BackupState]):
 class StartRestore(Call[Done]):
     """Bring everything back from a generation and answer at once; a repetition goes on where one was interrupted.
 
-    Refused("no_store"), Refused("no_restore") unless vault holds two sheets, Refused("not_empty"), Refused("busy"),
-    NotFound("generation").
+    Refused("no_store"), Refused("no_restore") unless vault holds two sheets, Refused("busy"), NotFound("generation").
+    Refused("not_empty") is found out later, and is the code of its outcome.
     """
 
     reply: ClassVar = Done

@@ -5,6 +5,7 @@
     STATE/box/          /var/lib/praxissafe: what the box itself keeps
     STATE/world/        /var/lib/praxissafe-demo: software TPM, firmware, signed boot, portal, authority
     STATE/journal/      /var/log/journal
+    STATE/disks/        /run/praxissafe-disks: what stands for USB disks and mounted shares
     STATE/run/          this start only: console, overlay, which process runs it
     STATE/console.json  the member of staff "Demo" and the claim code; readable by root only
     STATE/station/      the technician's bench
@@ -25,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = Path("/usr/lib/praxissafe")
 BOX_STATE = Path("/var/lib/praxissafe")
 WORLD_STATE = Path("/var/lib/praxissafe-demo")
+DISKS = Path("/run/praxissafe-disks")
 
 PORTAL_NAME = "praxis-portal.localhost"
 
@@ -78,6 +80,11 @@ class Places:
         return self.state / "journal"
 
     @property
+    def disks(self) -> Path:
+        """Mounted disks and shares."""
+        return self.state / "disks"
+
+    @property
     def run(self) -> Path:
         """What lives as long as one start."""
         return self.state / "run"
@@ -124,6 +131,6 @@ class Places:
 
     def make(self) -> None:
         """Make the folders that outlive a start."""
-        for folder in (self.box, self.world, self.journal, self.station, self.run):
+        for folder in (self.box, self.world, self.journal, self.disks, self.station, self.run):
             folder.mkdir(parents=True, exist_ok=True)
         self.station.chmod(0o700)

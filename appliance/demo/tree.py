@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 
 from appliance.demo.measuring import pcr_after
-from appliance.demo.places import CODE, PORTAL_NAME, REPOSITORY, WORLD_STATE, Places, Ports
+from appliance.demo.places import CODE, DISKS, PORTAL_NAME, REPOSITORY, WORLD_STATE, Places, Ports
 from appliance.demo.tpm_maker import authorities
 
 SHIPPED = REPOSITORY / "systemd"
@@ -69,6 +69,7 @@ def binds(places: Places) -> list[tuple[Path, Path, bool]]:
         ((REPOSITORY / ".venv").resolve(), CODE / ".venv", False),
         (places.box, Path("/var/lib/praxissafe"), True),
         (places.world, WORLD_STATE, True),
+        (places.disks, DISKS, True),
         (places.journal, Path("/var/log/journal"), True),
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "preview", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "enrol")
 SHARED = ("core", "contracts", "formats")
 HTTP_LIBRARIES = ("aiohttp", "http", "urllib", "yarl", "wsgiref", "socketserver", "requests", "httpx")
 WITHOUT_HTTP = ("vault", "records", "audit", "preview")

@@ -21,11 +21,13 @@ from appliance.core.varlink import Interface
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "preview", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "enrol")
 #: One process a connection, gone with its answer: an instance of a template (systemd.unit(5)).
 SHORT_LIVED = ("preview",)
 RESIDENT = tuple(process for process in PROCESSES if process not in SHORT_LIVED)
-NUMBERS = {"no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+#: A second interface on a process's socket.
+ALSO_ANSWERS = {"records": ("snapshots",)}
+NUMBERS = {"no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "nine": 9}
 #: Lists in systemd.exec(5); a repeated single value replaces the one before.
 LISTS = {"BindPaths", "BindReadOnlyPaths", "ReadWritePaths", "SupplementaryGroups", "SystemCallFilter", "DeviceAllow",
          "RestrictAddressFamilies", "Sockets", "ListenStream", "ExecStart", "TemporaryFileSystem", "NoExecPaths",
@@ -34,6 +36,7 @@ LISTS = {"BindPaths", "BindReadOnlyPaths", "ReadWritePaths", "SupplementaryGroup
 #: What else a unit may see of /run, and why: systemd's own ears, and gateway's way to its page certificate.
 BESIDE_LOCAL_SOCKETS = {"/run/systemd/notify", "/run/systemd/journal/socket"}
 SIGNED_BOOT = {"-/run/praxissafe-boot"}
+DISKS = {"/run/praxissafe-disks"}
 PAGE_CERTIFICATE = {"/run/praxissafe-page/request", "/run/praxissafe-page/certificate"}
 each_resident = pytest.mark.parametrize("process", RESIDENT)
 each_process = pytest.mark.parametrize("process", PROCESSES)
@@ -128,9 +131,11 @@ def verbs_of(caller: str) -> dict[str, list[str]]:
     for process in PROCESSES:
         if not (ROOT / f"appliance/contracts/{process}.py").exists():
             continue  # audit's callers and nothing else: enrol and practice answer metrics only
-        interface = getattr(importlib.import_module(f"appliance.contracts.{process}"), process.upper())
-        assert isinstance(interface, Interface)
-        verbs = [name for name, verb in interface.verbs.items() if caller in verb.callers]
+        verbs = []
+        for contract in (process, *ALSO_ANSWERS.get(process, ())):
+            interface = getattr(importlib.import_module(f"appliance.contracts.{contract}"), contract.upper())
+            assert isinstance(interface, Interface)
+            verbs += [name for name, verb in interface.verbs.items() if caller in verb.callers]
         if verbs:
             asked[process] = verbs
     return asked
@@ -257,7 +262,7 @@ def test_no_other_socket_and_no_datagram_is_listened_on() -> None:
 
 
 @each_process
-def test_only_the_process_that_dials_has_a_network(process: str) -> None:
+def test_only_a_process_that_dials_has_a_network(process: str) -> None:
     unit, dials = service(process), rows()[process].dials != "–"
     assert unit.value("PrivateNetwork") == ("no" if dials else "yes")
     families = {"AF_UNIX", "AF_INET", "AF_INET6"} if dials else {"AF_UNIX"}
@@ -277,7 +282,9 @@ def test_a_process_sees_the_sockets_it_may_ask_and_no_other(process: str) -> Non
     assert "/run:ro" in unit.words("TemporaryFileSystem")
     bound = set(unit.words("BindReadOnlyPaths") + unit.words("BindPaths"))
     local = {f"/run/praxissafe/{asked}.sock" for asked in may_ask(process)}
-    beside = BESIDE_LOCAL_SOCKETS | {"gateway": PAGE_CERTIFICATE, "vault": SIGNED_BOOT}.get(process, set())
+    beside = BESIDE_LOCAL_SOCKETS | {"gateway": PAGE_CERTIFICATE, "vault": SIGNED_BOOT, "backup": DISKS}.get(
+        process, set()
+    )
     assert {path for path in bound if path.lstrip("-").startswith("/run")} == local | beside
 
 
@@ -295,11 +302,15 @@ def test_the_contracts_let_ask_whom_the_table_lets_ask(process: str) -> None:
 def test_a_process_writes_its_own_state_and_nothing_else(process: str) -> None:
     unit = service(process)
     own = {f"/var/lib/praxissafe/{process}"} if process not in ("tunnel", "preview", "enrol") else set()
-    request = {"/run/praxissafe-page/request"} if process == "gateway" else set()
+    request = {"gateway": {"/run/praxissafe-page/request"}, "backup": DISKS}.get(process, set())
     assert unit.value("ProtectSystem") == "strict"
     assert set(unit.words("ReadWritePaths")) == set(unit.words("BindPaths")) == own | request
     seen = {word.lstrip("-") for word in unit.words("BindReadOnlyPaths")}
-    others = {"/var/lib/praxissafe/records/spool"} if process == "gateway" else set()
+    others = {
+        "gateway": {"/var/lib/praxissafe/records/spool"},
+        "records": {"/var/lib/praxissafe/backup/restored"},
+        "backup": {"/var/lib/praxissafe/records/snapshot:/var/lib/praxissafe/backup/work/snapshot"},
+    }.get(process, set())
     assert {path for path in seen if path.startswith("/var")} == others
     settings = {path for path in seen if path.startswith("/etc/praxissafe")}
     assert settings == (set() if process in SHORT_LIVED else {f"/etc/praxissafe/{process}.toml"})
@@ -316,7 +327,7 @@ def test_only_vault_has_a_device(process: str) -> None:
 def test_a_group_that_opens_doors_has_the_members_of_the_table() -> None:
     groups = {process: set(service(process).words("SupplementaryGroups")) for process in PROCESSES}
     spool = {process for process in PROCESSES if "praxis-spool" in groups[process]}
-    assert spool == {"gateway", "records"}
+    assert spool == {"gateway", "records", "backup"}
     assert all(groups[process] <= {"praxis-local", "praxis-spool"} for process in PROCESSES)
 
 
@@ -334,4 +345,4 @@ def test_the_exposure_of_a_unit_is_within_its_bound(process: str) -> None:
     found = re.search(rf"exposure level for {re.escape(instance)}: ([\d.]+)", said)
     assert found, said
     print("\n".join(line for line in said.splitlines() if not line.startswith("✓")))
-    assert float(found[1]) <= (1.5 if process == "tunnel" else 1.0), said
+    assert float(found[1]) <= (1.5 if process in ("tunnel", "backup") else 1.0), said

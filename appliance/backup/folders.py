@@ -1,0 +1,94 @@
+"""backup's folders and files, and keeping them: what records may read of them, and what nobody else may.
+
+docs/formats/backup.md has the table. Nothing in restored/ outlives the work that fetched it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.core.errors import Unavailable
+from appliance.core.files import write_whole
+
+SNAPSHOT = "snapshot/current"
+ERASED_LIST = "snapshot/erased.json"
+BUNDLE = "bundle"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The state folder and what is in it."""
+
+    state: Path
+
+    @property
+    def work(self) -> Path:
+        """The working folder of restic: `bundle`, and `snapshot` as records lays it out."""
+        return self.state / "work"
+
+    @property
+    def restored(self) -> Path:
+        """What was fetched back."""
+        return self.state / "restored"
+
+    @property
+    def private(self) -> Path:
+        """The store's credentials and keys, restic's cache and temporary files."""
+        return self.state / "private"
+
+    @property
+    def cache(self) -> Path:
+        """restic's cache."""
+        return self.private / "cache"
+
+    @property
+    def temporary(self) -> Path:
+        """restic's temporary files."""
+        return self.private / "temporary"
+
+    def make(self) -> None:
+        """Make what tmpfiles.d does not, and forget what a killed restic left."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        for folder in (self.private, self.cache, self.temporary):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def write_bundle(self, bundle: bytes) -> None:
+        """Lay the sealed keys beside the snapshot."""
+        write_whole(self.work / BUNDLE, bundle, mode=0o640)
+
+    def make_restored(self, folders: list[str]) -> None:
+        """Make the folders that restic will put files into; they inherit the group (mkdir(2), set-group-ID)."""
+        sealed = self.restored / SNAPSHOT / "sealed"
+        for path in (sealed.parents[1], sealed.parent, sealed, *(sealed / name for name in folders)):
+            path.mkdir(mode=0o750, exist_ok=True)
+
+    def drop_strange_files(self) -> None:
+        """Remove what is no plain file or folder: whoever wrote the repository may have put a link there."""
+        for folder, folders, files in os.walk(self.restored):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                mode = path.lstat().st_mode
+                if stat.S_ISREG(mode):
+                    path.chmod(0o640)
+                elif not stat.S_ISDIR(mode):
+                    path.unlink()
+
+    def drop_restored(self, folders: list[str]) -> None:
+        """Remove the fetched files of some of the 256 folders."""
+        for name in folders:
+            shutil.rmtree(self.restored / SNAPSHOT / "sealed" / name, ignore_errors=True)
+
+    def empty_restored(self) -> None:
+        """Remove all that was fetched; the folder itself stays (records has it bound in). Unavailable("storage")."""
+        try:
+            for path in self.restored.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        except OSError as error:
+            raise Unavailable("storage") from error

@@ -1,0 +1,196 @@
+"""Begins work: at night, after a failure, when asked; and ends it when the box is locked.
+
+Nothing begins while vault's keys are not open. A foreseen failure is an outcome that people read, with a code; any
+other is a bug and ends the process. A restore that was interrupted by an end of the process goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from appliance.backup.cycle import back_up
+from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
+from appliance.backup.nights import next_backup
+from appliance.backup.restoring import restore
+from appliance.contracts.backup import Outcome, Running
+from appliance.contracts.opening import until_not_open, until_open
+from appliance.contracts.snapshots import DropSnapshot, ErasedList, WriteErasedList
+from appliance.contracts.vault import ReadRepositoryPassword
+from appliance.core import metrics
+from appliance.core.errors import PraxisError, Refused
+from appliance.core.journal import say
+
+outcomes = metrics.Counter(
+    "backup_work_total",
+    "Backups and restores by how they ended.",
+    ["backup_good", "backup_failed", "restore_good", "restore_failed"],
+)
+
+
+class Keeper:
+    """Begins work and sees it through; `group` runs it."""
+
+    def __init__(self, desk: Desk, group: asyncio.TaskGroup) -> None:
+        self._desk = desk
+        self._group = group
+        self._task: asyncio.Task[None] | None = None
+        self._erased_looked_at = 0
+
+    # --- asked for -----------------------------------------------------------------------------------------------
+
+    def start_backup(self) -> None:
+        """Begin a backup; Refused("busy"), Refused("no_store")."""
+        self.check_idle()
+        self._desk.stores.required()
+        self._start("backup", self._back_up)
+
+    def start_restore(self, generation: int) -> None:
+        """Begin or go on with a restore; Refused("busy"), Refused("no_store")."""
+        self.check_idle()
+        self._desk.stores.required()
+        state = self._desk.state
+        began_at = state.now.restore_began_at if state.now.restoring == generation else self._desk.now()
+        state.change(restoring=generation, restore_began_at=began_at, last_restore=None)
+        self._start("restore", self._restore)
+
+    def check_idle(self) -> None:
+        """Raise Refused("busy") while a backup or a restore runs."""
+        if self._desk.running is not None:
+            raise Refused("busy")
+
+    async def wait(self) -> None:
+        """Wait until the work under way has ended."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _start(self, work: str, doing: Callable[[], Awaitable[None]]) -> None:
+        running = Running(
+            work="backup" if work == "backup" else "restore",
+            step="snapshot" if work == "backup" else "fetch",
+            done_bytes=0,
+            total_bytes=0,
+            done_files=0,
+            total_files=0,
+            began_at=self._desk.now(),
+        )
+        self._desk.running = running
+
+        async def do() -> None:
+            with contextlib.suppress(asyncio.CancelledError):  # locked: noted where it was cancelled
+                async with self._desk.work(running):
+                    await doing()
+
+        self._task = self._group.create_task(do())
+
+    # --- by itself -----------------------------------------------------------------------------------------------
+
+    async def keep(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await until_open(self._desk.vault)
+            await self._take_up()
+            looking = asyncio.ensure_future(self._look_on())
+            try:
+                await self._until_closed(looking)
+            finally:
+                looking.cancel()
+                await asyncio.wait({looking})
+            if self._task is not None and not self._task.done():
+                self._task.cancel()
+                await asyncio.wait({self._task})
+
+    async def _take_up(self) -> None:
+        """Tidy after an end of the process or a lock; go on with a restore that this interrupted."""
+        desk, state = self._desk, self._desk.state.now
+        with contextlib.suppress(PraxisError):
+            await desk.records.ask(DropSnapshot(), timeout_s=RECORDS_TIMEOUT_S)
+            desk.folders.empty_restored()
+        if state.restoring and state.last_restore is None and desk.running is None and desk.stores.kept:
+            self.start_restore(state.restoring)
+
+    async def _until_closed(self, looking: asyncio.Future[None]) -> None:
+        closing: asyncio.Future[Any] = asyncio.ensure_future(until_not_open(self._desk.vault))
+        try:
+            await asyncio.wait([closing, looking], return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                looking.result()
+        finally:
+            closing.cancel()
+
+    async def _look_on(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(self._desk.settings.look_every_s)
+
+    async def look(self) -> None:
+        """See whether a backup is due, or the list of what was erased is to be looked at."""
+        desk = self._desk
+        if desk.running is not None or desk.stores.kept is None or desk.state.now.restoring:
+            return
+        next_at = await self.next_at()
+        if next_at and next_at <= desk.now():
+            self.start_backup()
+        elif (
+            next_at and desk.state.now.erased and desk.now() >= self._erased_looked_at + desk.settings.erased_every_s
+        ):
+            self._erased_looked_at = desk.now()
+            with contextlib.suppress(PraxisError):
+                await self._save_erased(desk.state.now.erased)
+
+    async def next_at(self) -> int:
+        """Say when the next backup begins by itself; 0 without a store or a kit."""
+        kept, state = self._desk.stores.kept, self._desk.state.now
+        if kept is None or state.restoring:
+            return 0
+        try:
+            await self._desk.vault.ask(ReadRepositoryPassword())
+        except PraxisError:
+            return 0
+        return next_backup(
+            good_at=state.last_good_at,
+            set_at=kept.set_at,
+            night_s=state.night_s,
+            failed_at=state.last_backup.at if state.last_backup else 0,
+            failures=state.failures,
+        )
+
+    async def _save_erased(self, known: ErasedList) -> None:
+        """Save the list again if it is another one than the store has."""
+        if await self._desk.records.ask(WriteErasedList()) != known and not self._desk.repository_free.locked():
+            async with self._desk.repository_free:
+                await self._desk.save_erased(await self._desk.open_with_kit(self._desk.stores.required()))
+
+    # --- the work ------------------------------------------------------------------------------------------------
+
+    async def _back_up(self) -> None:
+        began_at = self._desk.now()
+        outcome = await self._outcome(back_up(self._desk))
+        state, good = self._desk.state, not outcome.code
+        state.change(
+            last_backup=outcome,
+            last_good_at=began_at if good else state.now.last_good_at,
+            failures=0 if good else state.now.failures + 1,
+        )
+        outcomes.add("backup_good" if good else "backup_failed")
+
+    async def _restore(self) -> None:
+        outcome = await self._outcome(restore(self._desk, self._desk.state.now.restoring))
+        state, good = self._desk.state, not outcome.code
+        state.change(
+            last_restore=outcome,
+            # What records never began is over; what it began goes on when it is asked for again.
+            restoring=0 if good or not state.now.rows_taken else state.now.restoring,
+            rows_taken=state.now.rows_taken and not good,
+            erased=None if good else state.now.erased,
+        )
+        outcomes.add("restore_good" if good else "restore_failed")
+
+    async def _outcome(self, work: Awaitable[Outcome]) -> Outcome:
+        try:
+            return await work
+        except PraxisError as error:
+            say("work_failed", priority="warning", family=error.family.lower(), code=error.code)
+            return Outcome(at=self._desk.now(), code=error.code)

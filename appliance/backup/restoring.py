@@ -1,0 +1,115 @@
+"""The way back: bundle and rows first, then the files in sixteen portions: one is fetched while one is taken in.
+
+What is remembered is the generation alone: records says which folders still lack their files, so that an end at any
+moment costs what was fetched and not taken, and nothing else. Never more than two portions lie on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from appliance.backup.cycle import PORTIONS
+from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
+from appliance.backup.folders import BUNDLE
+from appliance.backup.repository import Repository
+from appliance.contracts.backup import Outcome
+from appliance.contracts.snapshots import AdoptedFiles, AdoptFiles, FinishRestore, OpenCopy
+from appliance.core.errors import NotFound, PraxisError
+
+MAX_BUNDLE_BYTES = 4096
+
+
+async def restore(desk: Desk, generation: int) -> Outcome:
+    """Bring a generation back, or go on with it; raises what hinders it."""
+    desk.step("fetch")
+    repository, _ = await desk.open_with_sheets(desk.stores.required())
+    listed = await repository.list()
+    snapshot = listed.find(generation).snapshot
+    try:
+        desk.folders.empty_restored()
+        desk.folders.make_restored([])
+        await repository.fetch_rows(snapshot)
+        if listed.erased:
+            await repository.fetch_erased(listed.erased[-1])
+        desk.folders.drop_strange_files()
+        opened = await desk.records.ask(OpenCopy(bundle=_bundle(desk)), timeout_s=RECORDS_TIMEOUT_S)
+        desk.state.change(rows_taken=True)
+        desk.step("adopt", total_files=opened.contents.files)
+        await _adopt_all(desk, repository, snapshot, opened.folders)
+        desk.step("finish")
+        done = await desk.records.ask(FinishRestore(), timeout_s=RECORDS_TIMEOUT_S)
+    finally:
+        with contextlib.suppress(PraxisError):
+            desk.folders.empty_restored()
+    return Outcome(
+        at=desk.now(),
+        code="",
+        documents=done.contents.documents,
+        bytes=done.contents.bytes,
+        took_s=desk.now() - desk.state.now.restore_began_at,
+        box=opened.box,
+        erased=done.erased,
+        missing=done.missing,
+        shares=done.shares,
+    )
+
+
+async def _adopt_all(desk: Desk, repository: Repository, snapshot: str, folders: Sequence[str]) -> None:
+    portions = in_portions(folders)
+    if not portions:
+        return
+    await _fetch(desk, repository, snapshot, portions[0])
+    for portion, following in zip(portions, [*portions[1:], None], strict=True):
+        with _one_failure():
+            async with asyncio.TaskGroup() as group:
+                adopting = group.create_task(_adopt(desk, portion))
+                if following is not None:
+                    group.create_task(_fetch(desk, repository, snapshot, following))
+        desk.folders.drop_restored(portion)
+        _count(desk, adopting.result())
+
+
+def in_portions(folders: Sequence[str]) -> list[list[str]]:
+    """Give the folders in at most sixteen portions of like size."""
+    ordered = sorted(folders)
+    return [portion for number in range(PORTIONS) if (portion := ordered[number::PORTIONS])]
+
+
+async def _fetch(desk: Desk, repository: Repository, snapshot: str, portion: list[str]) -> None:
+    desk.folders.make_restored(portion)
+    await repository.fetch_files(snapshot, portion)
+
+
+async def _adopt(desk: Desk, portion: list[str]) -> AdoptedFiles:
+    return await desk.records.ask(AdoptFiles(folders=portion), timeout_s=RECORDS_TIMEOUT_S)
+
+
+def _count(desk: Desk, adopted: AdoptedFiles) -> None:
+    if desk.running is not None:
+        desk.running.done_files += adopted.files
+        desk.running.done_bytes += adopted.bytes
+
+
+def _bundle(desk: Desk) -> bytes:
+    try:
+        with (desk.folders.restored / BUNDLE).open("rb") as file:
+            return file.read(MAX_BUNDLE_BYTES + 1)[:MAX_BUNDLE_BYTES]
+    except OSError as error:
+        raise NotFound("copy") from error
+
+
+@contextlib.contextmanager
+def _one_failure() -> Iterator[None]:
+    """Give the first foreseen failure of a group as itself; anything else in it is a bug and goes on as it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        failures, others = group.split(PraxisError)
+        if others is not None or failures is None:
+            raise
+        first: BaseException = failures
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None

@@ -1,0 +1,30 @@
+"""Which generations are kept: a day's last for two weeks, a week's for eight, a month's for six months. Pure.
+
+Counted back from the newest generation, never from the clock; and the newest seven are kept whatever the rule says,
+so that a clock that leaps, or a box that was off for long, takes no history with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+DAY_S = 86400
+DAYS, WEEK_DAYS, MONTH_DAYS = 14, 56, 183
+#: For how long something erased may still be in a generation.
+KEEP_DAYS = MONTH_DAYS
+ALWAYS_KEPT = 7
+
+
+def lapsed(generations: Sequence[int]) -> list[int]:
+    """Give the generations (unix seconds) to forget."""
+    newest_first = sorted(generations, reverse=True)
+    kept = set(newest_first[:ALWAYS_KEPT])
+    for days, name in ((DAYS, "%Y-%m-%d"), (WEEK_DAYS, "%G-%V"), (MONTH_DAYS, "%Y-%m")):
+        seen: set[str] = set()
+        for generation in newest_first:
+            period = datetime.fromtimestamp(generation, UTC).strftime(name)
+            if period not in seen and generation > newest_first[0] - days * DAY_S:
+                kept.add(generation)
+            seen.add(period)
+    return sorted(set(generations) - kept)
