@@ -115,7 +115,6 @@ class BackupState(Struct):
     next_at: Seconds
     generations: list[Generation]
     keep_days: int
-    #: The public key that an SFTP server has to admit before SetStore can succeed; "" if backup has none yet.
     login_key: str = ""
 
 
