@@ -58,6 +58,11 @@ def put_disk(box: DemoBox) -> Path:
     return disk
 
 
+def repository_on(disk: Path) -> Path:
+    """Give the folder that the repository lies in (appliance/backup/store.py)."""
+    return disk / "praxissafe"
+
+
 def move_disk(old: DemoBox, new: DemoBox) -> Path:
     """Carry the disk from one box to the other."""
     there = new.state / "disks" / DISK

@@ -51,24 +51,21 @@ async def restore(staff: Staff, generation: int) -> Page:
     return await _until(staff, "/restore/progress", lambda page: 'data-step="done"' in page.text)
 
 
-async def share_anew(staff: Staff) -> dict[str, tuple[str, str]]:
-    """Make every earlier share anew; give patient -> (link, PIN) as the two papers have them."""
+async def share_anew(staff: Staff) -> list[tuple[str, str]]:
+    """Make every earlier share anew; give (link, PIN) of each as the two papers have them."""
     page = await staff.open("/shares/earlier")
-    page = await staff.browser.send(
-        page.form("shares", "valid_days"), {"shares": page.form("shares").controls["shares"]}
-    )
-    made = {}
-    for share in set(re.findall(r"/shares/([0-9a-f]{32})/link", page.text)):
+    ticked = page.form("shares", "valid_days").controls["shares"]
+    page = await staff.browser.send(page.form("shares", "valid_days"), {"shares": ticked})
+    made = []
+    for share in sorted(set(re.findall(r"/shares/([0-9a-f]{32})/link", page.text))):
         paper = await staff.open(f"/shares/{share}/link")
         link = LINK.search(paper.text)
-        patient = re.search(r"/patients/([0-9a-f]{32})", paper.text)
         paper = await staff.browser.send(paper.form_to("/link-printed"), {})
         pin = PIN.search(paper.by_id["pin"].replace(" ", ""))
         assert link, paper.text
         assert pin, paper.text
-        assert patient, paper.text
         await staff.browser.send(paper.form_to("/pin-printed"), {})
-        made[patient[1]] = (link[0], pin[0])
+        made.append((link[0], pin[0]))
     return made
 
 

@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 from appliance.contracts.audit import AUDIT
 from appliance.contracts.vault import VAULT
+from appliance.core.errors import PraxisError
 from appliance.core.settings import read_settings
 from appliance.core.varlink import Peer
 from appliance.records import documents
@@ -31,11 +32,14 @@ async def read_all(archive: Archive) -> dict[str, list[str]]:
     async def one(document: str) -> list[str]:
         async with at_once:
             sealed = await archive.database.run(lambda rows: documents.find(rows, document))
-            digest = hashlib.sha256()
-            async with aclosing(open_sealed(archive, sealed)) as pieces:
-                async for piece in pieces:
-                    digest.update(piece)
-            return [sealed.description.patient, sealed.description.title, digest.hexdigest()]
+            digest, is_whole = hashlib.sha256(), True
+            try:
+                async with aclosing(open_sealed(archive, sealed)) as pieces:
+                    async for piece in pieces:
+                        digest.update(piece)
+            except PraxisError:
+                is_whole = False
+            return [sealed.description.patient, sealed.description.title, digest.hexdigest() if is_whole else ""]
 
     names = [document for (document,) in found]
     return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))

@@ -142,7 +142,7 @@ class _Server:
             if verb.stream != "none":
                 upgraded = True
                 await channel.send(encode_json(ReplyMessage()))
-            reply = await answer(call, caller, *arguments)
+            reply = await _answered(answer(call, caller, *arguments))
             if verb.stream == "out":
                 await Stream(channel).complete()
             else:
@@ -205,6 +205,17 @@ class _Server:
             raise NotFound("verb")
         await channel.send(encode_json({"parameters": reply}))
         return True
+
+
+async def _answered(answering: Awaitable[Any]) -> Any:
+    """Give an answer. A failure of the system in it is a bug, or a disk that broke: the process ends on it.
+
+    It must not look like an asking side that left; the channel's own failures come translated (message.py, lost).
+    """
+    try:
+        return await answering
+    except OSError as error:
+        raise RuntimeError("an answer failed") from error
 
 
 def _parameters(message: CallMessage, verb: type[Call[Any]]) -> Call[Any]:
