@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from appliance.vault.kit_key import of_seed
-from appliance.vault.kit_sheets import combine_sheets
+from appliance.formats.kit_key import of_seed
+from appliance.formats.kit_sheets import combine_sheets
 
 LONGEST_WAIT_S = 400.0
 
