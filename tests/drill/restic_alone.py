@@ -31,8 +31,7 @@ def restore_alone_s(repository: Path, password: str, generation: int, beside: Pa
         os.sync()
         began = time.monotonic()
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        took_s = time.monotonic() - began
-        return took_s
+        return time.monotonic() - began
 
 
 async def until_list_is_out(repository: Path, password: str, identifiers: int) -> None:
