@@ -8,7 +8,7 @@ STATE := .demo
 PORT_BASE := 8443
 
 # What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
-PACKAGES := dbus gcc libseccomp2 libsystemd-dev libtss2-dev openssh-client pkg-config python3-dev python3-venv restic swtpm swtpm-tools systemd-container tzdata util-linux
+PACKAGES := cryptsetup-bin dbus gcc libseccomp2 libsystemd-dev libtss2-dev openssh-client pkg-config python3-dev python3-venv restic swtpm swtpm-tools systemd-container tzdata util-linux
 TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev libnss3-tools \
 	openssh-server openssl patch poppler-utils rclone tpm2-tools
 # These tests run the whole box; `make check` leaves them out.
@@ -75,6 +75,7 @@ define install
 @missing=$$(for name in $(1); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || echo $$name; done); \
 	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	command -v systemd-cryptenroll >/dev/null || missing="$$missing systemd-cryptsetup"; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 || { echo "These Debian packages are missing, and only root may install them:" $$missing >&2; exit 1; }; \
 	  echo "Installing" $$missing; \

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from appliance.core.errors import Unavailable
+from appliance.core.files import sync_folder
 from appliance.formats.disk_slot import DISK_SLOT_BYTES
 
 PREFIX = "disk-slot-"
@@ -42,7 +43,7 @@ class SlotFiles:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-            self._sync()
+            sync_folder(self._folder)
         except OSError as error:
             raise Unavailable("boot_partition") from error
 
@@ -54,16 +55,9 @@ class SlotFiles:
             for path in others:
                 path.unlink()
             if others:
-                self._sync()
+                sync_folder(self._folder)
         except OSError as error:
             raise Unavailable("boot_partition") from error
 
     def _path(self, slot: int) -> Path:
         return self._folder / f"{PREFIX}{slot}"
-
-    def _sync(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

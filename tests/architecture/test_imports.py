@@ -32,6 +32,9 @@ def test_every_import_keeps_the_rules():
         ("appliance/records/x.py", "from pydicom import dcmread", "one door"),
         ("appliance/practice/x.py", "from PIL import Image", "one door"),
         ("appliance/preview/x.py", "from appliance.records import database", "through contracts alone"),
+        ("appliance/disk_slot/x.py", "from appliance.vault import keys", "through contracts alone"),
+        ("appliance/disk_slot/x.py", "import urllib.request", "no HTTP"),
+        ("appliance/vault/x.py", "import shamir_mnemonic", "one door"),
         ("appliance/vault/x.py", "from . import tpm", "whole path"),
     ],
 )
@@ -60,6 +63,7 @@ def test_every_process_has_its_row_and_its_unit():
     for folder in (ROOT / "appliance").iterdir():
         if not (folder / "__main__.py").exists() or folder.name == "demo":
             continue
-        assert f"| {folder.name} |" in table, folder.name
-        units = [f"praxis-{folder.name}.service", f"praxis-{folder.name}@.service"]
+        name = folder.name.replace("_", "-")
+        assert f"| {name} |" in table, folder.name
+        units = [f"praxis-{name}.service", f"praxis-{name}@.service"]
         assert any((ROOT / "systemd" / unit).exists() for unit in units), folder.name

@@ -112,4 +112,5 @@ def cryptsetup_with(tcti: str, folder: Path) -> tuple[str, ...]:
     script = (
         f'mount -t tmpfs none /sys/class && mkdir -p /sys/class/tpmrm/tpmrm0 && LD_LIBRARY_PATH={folder} exec "$@"'
     )
-    return ("unshare", "--mount", "sh", "-c", script, "sh", "cryptsetup")
+    as_root = () if os.geteuid() == 0 else ("--map-root-user",)
+    return ("unshare", "--mount", *as_root, "sh", "-c", script, "sh", "cryptsetup")

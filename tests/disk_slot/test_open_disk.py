@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.core.errors import Invalid
+from appliance.core.errors import Invalid, Unavailable
 from appliance.disk_slot.keeping import keep_slot
-from appliance.disk_slot.luks import by_key_file
+from appliance.disk_slot.luks import Luks, by_key_file
 from appliance.disk_slot.open_disk import ask_sheets
 from appliance.disk_slot.texts import OTHER, TEXTS, explain
 from tests.disk_slot.disk import Disk, Kit
@@ -90,6 +90,21 @@ def test_a_wrong_word_is_named_by_sheet_and_place_in_both_languages(disk):
     assert "Beim 2. Blatt ist das Wort Nummer 12 falsch" in said
     assert "Sheet entry 2: word number 12" in said
     assert NEW.sheets[1].split()[11] not in said.split()
+
+
+def test_cryptsetup_is_told_to_open_the_disk_under_its_name_and_reads_the_passphrase(tmp_path):
+    """There may be no device mapper where tests run, so a script stands in for this one call."""
+    said, heard, spy = tmp_path / "said", tmp_path / "heard", tmp_path / "spy"
+    spy.write_text(f'#!/bin/sh\necho "$@" >{said}\ncat >{heard}\nexit $(cat {tmp_path}/code)\n')
+    spy.chmod(0o755)
+    for code, opened in ((0, True), (2, False)):
+        (tmp_path / "code").write_text(str(code))
+        assert Luks("/dev/sdb3", (str(spy),)).open_as(b"\n" * 32, "praxissafe-data") is opened
+        assert said.read_text() == "open --key-file=- /dev/sdb3 praxissafe-data\n"
+        assert heard.read_bytes() == b"\n" * 32
+    (tmp_path / "code").write_text("5")  # the name is in use
+    with pytest.raises(Unavailable, match="cryptsetup"):
+        Luks("/dev/sdb3", (str(spy),)).open_as(b"", "praxissafe-data")
 
 
 def test_the_passphrase_is_shown_only_when_asked_for(disk):

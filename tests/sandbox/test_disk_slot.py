@@ -80,12 +80,8 @@ def with_disk(probes: Probes, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_without_an_encrypted_disk_it_is_not_started(probes: Probes) -> None:
     """As in the demo, whose box has none; nothing failed."""
     for unit in (UNIT, WATCH):
-        assert (
-            probes.run("systemctl", "show", "--value", "--property=ActiveState,Result", unit).split()
-            == ["inactive", "success"]
-            or True
-        )
-        assert probes.run("systemctl", "is-failed", unit, check=False).strip() == "inactive"
+        assert probes.run("systemctl", "is-active", unit, check=False).strip() == "inactive"
+        assert probes.run("systemctl", "show", "--value", "--property=ConditionResult", unit).strip() == "no"
 
 
 def test_in_its_sandbox_it_makes_a_slot_that_two_sheets_open(with_disk: BoxWithDisk) -> None:
@@ -140,11 +136,10 @@ def test_it_reads_of_vault_the_published_kit_alone(captured_root: Captured, free
 
 
 def test_it_has_no_network_and_no_socket_of_another_process(captured_root: Captured) -> None:
-    assert captured_root.tries("dial", "127.0.0.1", 9).failed in {"EAFNOSUPPORT"}
+    assert captured_root.tries("dial", "127.0.0.1", 9).failed == "EAFNOSUPPORT"
     assert captured_root.does("find_sockets") == ["/run/systemd/journal/socket", "/run/systemd/notify"]
 
 
 def test_it_writes_the_boot_partition_s_folder_and_nothing_else_that_stays(captured_root: Captured) -> None:
     places = set(captured_root.does("find_writable_places"))
-    assert BOOT in places
-    assert places <= {BOOT, "/run/cryptsetup", "/tmp", "/var/tmp", "/dev/mqueue", "/dev", "/dev/shm"}
+    assert places == {BOOT, "/run/cryptsetup", "/tmp", "/var/tmp", "/dev", "/dev/mqueue"}
