@@ -72,7 +72,13 @@ async def adopt(archive: Archive, folders: list[str]) -> Adopted:
         named = await archive.database.run(partial(digests_in, folder=folder))
         return await on_thread(archive.file_threads, adopt_folder, archive.files, fetched, named)
 
-    done = await asyncio.gather(*(adopt_one(folder) for folder in dict.fromkeys(folders)))
+    work = [asyncio.ensure_future(adopt_one(folder)) for folder in dict.fromkeys(folders)]
+    try:
+        done = await asyncio.gather(*work)
+    finally:
+        for one in work:
+            one.cancel()
+        await asyncio.gather(*work, return_exceptions=True)  # nothing is still being written when this is answered
     await archive.database.run(lambda rows: restoring.adopted(rows, folders))
     return sum(done, Adopted())
 
@@ -88,6 +94,7 @@ async def finish(archive: Archive) -> tuple[int, int]:
     await archive.vault.ask(EndRestore())
     count = await archive.database.run(restoring.erased)
     await archive.database.run(restoring.end)
+    archive.tell_missing(missing)
     archive.not_restoring.set()
     archive.erasure_waits.set()
     return count, missing
@@ -107,9 +114,10 @@ async def abandon(archive: Archive) -> None:
 
 def _copy_beside(archive: Archive, fetched: Path) -> Path:
     """Copy the fetched database, which may not be written to, to where a start removes it."""
-    archive.files.check_free_space(
-        3 * fetched.stat().st_size
-    )  # the copy, the rows here, and the log of taking them in
+    size = fetched.stat().st_size
+    if not size:
+        raise Tampered("copy_database")  # to SQLite it would be a new database
+    archive.files.check_free_space(3 * size)  # the copy, the rows here, and the log of taking them in
     beside = archive.files.incoming_path()
     shutil.copyfile(fetched, beside)
     return beside
