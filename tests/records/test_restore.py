@@ -143,6 +143,10 @@ async def test_dead_shares_are_listed_and_one_made_anew_opens_old_and_new_docume
 
 
 async def test_what_was_erased_again_opens_nowhere_and_stays_on_the_list(bench, lost):
+    path = bench.restored / "snapshot" / "erased.json"
+    listed = json.loads(path.read_bytes())
+    listed["documents"].append(["f" * 32, NOW - 5])  # erased before this generation; an older one has it still
+    path.write_text(json.dumps(listed))
     opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
     await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
     files = await bench.archive.database.run(
@@ -159,7 +163,7 @@ async def test_what_was_erased_again_opens_nowhere_and_stays_on_the_list(bench, 
     await all_back(bench, lost)
     await bench.snapshots.ask(WriteErasedList())
     listed = json.loads((bench.state / "snapshot" / "erased.json").read_bytes())
-    assert {document for document, _ in listed["documents"]} == set(lost.gone)
+    assert {document for document, _ in listed["documents"]} == {*lost.gone, "f" * 32}
     assert len(listed["patients"]) == 1
 
 
