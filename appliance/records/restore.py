@@ -19,7 +19,7 @@ from appliance.contracts.snapshots import Contents
 from appliance.contracts.vault import EndRestore, OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
 from appliance.core.errors import NotFound, Refused, Tampered
 from appliance.records import documents, erased, erasure, patients, previews, restoring, snapshot
-from appliance.records.adopting import Adopted, adopt_folder
+from appliance.records.adopting import Adopted, Adopting
 from appliance.records.archive import Archive
 from appliance.records.copy_check import digests_in
 from appliance.records.database import Database, Rows
@@ -66,19 +66,22 @@ async def open_copy(archive: Archive, restore: Restore) -> Contents:
 
 async def adopt(archive: Archive, folders: list[str]) -> Adopted:
     """Take over the files of some folders, each on a thread of its own."""
-    fetched = archive.restored / "snapshot" / "current" / "sealed"
+    threads = archive.file_threads
+    adopting = Adopting(archive.files, archive.restored / "snapshot" / "current" / "sealed")
 
     async def adopt_one(folder: str) -> Adopted:
         named = await archive.database.run(partial(digests_in, folder=folder))
-        return await on_thread(archive.file_threads, adopt_folder, archive.files, fetched, named)
+        return await on_thread(threads, adopting.copy_folder, named)
 
     work = [asyncio.ensure_future(adopt_one(folder)) for folder in dict.fromkeys(folders)]
     try:
         done = await asyncio.gather(*work)
+        await on_thread(threads, adopting.put_in_place)
     finally:
         for one in work:
             one.cancel()
-        await asyncio.gather(*work, return_exceptions=True)  # nothing is still being written when this is answered
+        await asyncio.gather(*work, return_exceptions=True)  # nothing is still being written then
+        await on_thread(threads, adopting.discard)
     await archive.database.run(lambda rows: restoring.adopted(rows, folders))
     return sum(done, Adopted())
 

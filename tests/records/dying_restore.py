@@ -13,7 +13,7 @@ from appliance.contracts.snapshots import AbandonRestore, AdoptFiles, FinishRest
 from appliance.contracts.vault import VAULT
 from appliance.core.varlink import Peer
 from appliance.records import erasure, restore, restoring
-from appliance.records.adopting import _Batch
+from appliance.records.adopting import Adopting
 from appliance.records.archive import Archive
 from appliance.records.sealed_files import SealedFiles
 from tests.records.bench import Clock, audit_answers, records_process
@@ -24,9 +24,9 @@ MOMENTS = {
     "keys wrapped, copy not whole": (erasure, "put_keys", True),
     "rows taken in, not synced": (restore, "_take_in", True),
     "rows synced, nobody told": (restoring, "folders_left", False),
-    "files copied, not synced": (_Batch, "_put_in_place", False),
+    "files copied, not synced": (Adopting, "put_in_place", False),
     "files in their place, not noted": (restoring, "adopted", False),
-    "one batch in its place": (_Batch, "_put_in_place", True),
+    "files in their place, not answered": (Adopting, "put_in_place", True),
 }
 FINISHING = {
     "erased again, not synced": (restore, "_erase_again", True),
