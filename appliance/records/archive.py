@@ -195,10 +195,14 @@ class Archive:
             for _ in range(orphans):
                 _swept.add("sealed_without_row")
         if self.not_restoring.is_set():
-            _missing.set(missing)
-            if missing:
-                say("document_files_missing", priority="alert", count=missing)
+            self.tell_missing(missing)
         return missing
+
+    def tell_missing(self, count: int) -> None:
+        """Raise the alarm if files are lost."""
+        _missing.set(count)
+        if count:
+            say("document_files_missing", priority="alert", count=count)
 
 
 def files_in(rows: Rows, folder: str) -> dict[str, int]:

@@ -107,6 +107,13 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._copy, path)
         return await Database.open(path, self._key, "copy")
 
+    async def size(self) -> int:
+        """Give how many bytes the whole database is."""
+        (pages,), (page_bytes,) = await self.run(
+            lambda rows: (rows.all("PRAGMA page_count")[0], rows.all("PRAGMA page_size")[0])
+        )
+        return int(pages) * int(page_bytes)
+
     async def open_copy(self, path: Path) -> Database:
         """Open a copy that this database made, to read it; close it."""
         return await Database.open(path, self._key, "unchanging")

@@ -19,7 +19,7 @@ from appliance.contracts.snapshots import Contents
 from appliance.contracts.vault import EndRestore, OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
 from appliance.core.errors import NotFound, Refused, Tampered
 from appliance.records import documents, erased, erasure, patients, previews, restoring, snapshot
-from appliance.records.adopting import Adopted, adopt_folder
+from appliance.records.adopting import Adopted, Adopting
 from appliance.records.archive import Archive
 from appliance.records.copy_check import digests_in
 from appliance.records.database import Database, Rows
@@ -66,13 +66,22 @@ async def open_copy(archive: Archive, restore: Restore) -> Contents:
 
 async def adopt(archive: Archive, folders: list[str]) -> Adopted:
     """Take over the files of some folders, each on a thread of its own."""
-    fetched = archive.restored / "snapshot" / "current" / "sealed"
+    threads = archive.file_threads
+    adopting = Adopting(archive.files, archive.restored / "snapshot" / "current" / "sealed")
 
     async def adopt_one(folder: str) -> Adopted:
         named = await archive.database.run(partial(digests_in, folder=folder))
-        return await on_thread(archive.file_threads, adopt_folder, archive.files, fetched, named)
+        return await on_thread(threads, adopting.copy_folder, named)
 
-    done = await asyncio.gather(*(adopt_one(folder) for folder in dict.fromkeys(folders)))
+    work = [asyncio.ensure_future(adopt_one(folder)) for folder in dict.fromkeys(folders)]
+    try:
+        done = await asyncio.gather(*work)
+        await on_thread(threads, adopting.put_in_place)
+    finally:
+        for one in work:
+            one.cancel()
+        await asyncio.gather(*work, return_exceptions=True)  # nothing is still being written then
+        await on_thread(threads, adopting.discard)
     await archive.database.run(lambda rows: restoring.adopted(rows, folders))
     return sum(done, Adopted())
 
@@ -88,6 +97,7 @@ async def finish(archive: Archive) -> tuple[int, int]:
     await archive.vault.ask(EndRestore())
     count = await archive.database.run(restoring.erased)
     await archive.database.run(restoring.end)
+    archive.tell_missing(missing)
     archive.not_restoring.set()
     archive.erasure_waits.set()
     return count, missing
@@ -107,9 +117,10 @@ async def abandon(archive: Archive) -> None:
 
 def _copy_beside(archive: Archive, fetched: Path) -> Path:
     """Copy the fetched database, which may not be written to, to where a start removes it."""
-    archive.files.check_free_space(
-        3 * fetched.stat().st_size
-    )  # the copy, the rows here, and the log of taking them in
+    size = fetched.stat().st_size
+    if not size:
+        raise Tampered("copy_database")  # to SQLite it would be a new database
+    archive.files.check_free_space(3 * size)  # the copy, the rows here, and the log of taking them in
     beside = archive.files.incoming_path()
     shutil.copyfile(fetched, beside)
     return beside

@@ -31,19 +31,35 @@ async def make(archive: Archive) -> Snapshot:
     if not archive.not_restoring.is_set():
         raise Unavailable("restoring")
     files, taken_at = archive.file_threads, archive.now
-    async with archive.share_changes:
-        with disk_full_is_unavailable():
-            path = await on_thread(files, archive.snapshot.begin)
-        copy = await archive.database.copy(path)
-        try:
-            contents, mark = await copy.run(lambda rows: _prepare(rows, taken_at))
-            await _link(archive, copy)
-        finally:
-            copy.close()
-    described = {"version": VERSION, "box": archive.box.box, "taken_at": taken_at} | msgspec.to_builtins(contents)
-    await on_thread(files, archive.snapshot.finish, msgspec.json.encode(described))
+    archive.files.check_free_space(await archive.database.size())
+    try:
+        async with archive.share_changes:
+            contents, mark = await _lay_out(archive, taken_at)
+        described = {
+            "version": VERSION,
+            "box": archive.box.box,
+            "taken_at": taken_at,
+            **msgspec.structs.asdict(contents),
+        }
+        await on_thread(files, archive.snapshot.finish, msgspec.json.encode(described))
+    except BaseException:
+        await on_thread(files, archive.snapshot.sweep)  # or it would keep what is erased from now on
+        raise
     await archive.database.run(lambda rows: _remember(rows, mark, taken_at, contents))
     return Snapshot(taken_at=taken_at, contents=contents)
+
+
+async def _lay_out(archive: Archive, taken_at: int) -> tuple[Contents, str]:
+    """Copy the database and link what its rows name; give what it holds, and its mark."""
+    with disk_full_is_unavailable():
+        path = await on_thread(archive.file_threads, archive.snapshot.begin)
+    copy = await archive.database.copy(path)
+    try:
+        contents, mark = await copy.run(lambda rows: _prepare(rows, taken_at))
+        await _link(archive, copy)
+    finally:
+        copy.close()
+    return contents, mark
 
 
 def contents_of(rows: Rows) -> Contents:

@@ -18,7 +18,6 @@ from pathlib import Path
 from appliance.records.sealed_files import disk_full_is_unavailable, sync_folder
 
 FOLDER_MODE = 0o750
-TOP_MODE = 0o2750
 FILE_MODE = 0o640
 
 
@@ -33,9 +32,7 @@ class SnapshotFolder:
         self._old = self._top / ".old"
         self._current = self._top / "current"
         if not self._top.exists():
-            self._top.mkdir(mode=0o700)
-            os.chown(self._top, -1, group)
-            self._top.chmod(TOP_MODE)
+            self._make_folder(self._top)
             sync_folder(state)
 
     def sweep(self) -> None:

@@ -23,7 +23,7 @@ DOORS = {
     "tpm2_pytss": ("appliance/vault/tpm",),
     "systemd": ("appliance/core/",),
     "prometheus_client": ("appliance/core/metrics.py",),
-    "ctypes": ("appliance/core/confine", "appliance/core/spare_memory"),
+    "ctypes": ("appliance/core/confine", "appliance/core/filesystem", "appliance/core/spare_memory"),
     "shamir_mnemonic": ("appliance/formats/kit_sheets.py",),
     "nacl": (
         "appliance/vault/passwords.py",

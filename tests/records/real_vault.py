@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.audit.answers import AuditAnswers
 from appliance.contracts.audit import AUDIT
 from appliance.contracts.vault import VAULT
-from appliance.vault.answers import VaultAnswers
+from appliance.core.varlink import Peer
 from appliance.vault.audit_log import AuditLog as VaultsAudit
 from appliance.vault.clock import Clock as VaultClock
 from appliance.vault.vault import open_vault
@@ -18,10 +20,25 @@ from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import Running
 
 
+@dataclass
+class VaultSide:
+    """What records sees of the rest of its box, whose records are not running yet; `records` runs them."""
+
+    folder: Path
+    clock: Clock
+    vault: Running
+    peer: Peer
+    session: str
+    audit: AuditAnswers
+
+    def records(self, **settings) -> contextlib.AbstractAsyncContextManager[Bench]:
+        return records_process(self.folder, self.peer, self.session, clock=self.clock, audit=self.audit, **settings)
+
+
 @contextlib.asynccontextmanager
-async def box(folder: Path, clock: Clock) -> AsyncIterator[tuple[Bench, Running]]:
-    """Vault, audit and records of one box; each peer's socket says who asks."""
-    (folder / "vault").mkdir(exist_ok=True)
+async def vault_side(folder: Path, clock: Clock) -> AsyncIterator[VaultSide]:
+    """Vault and audit of one box; each peer's socket says who asks."""
+    (folder / "vault").mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         tcti = stack.enter_context(software_tpm(folder / "tpm"))
         audit = stack.enter_context(audit_answers(folder / "audit", clock))
@@ -32,8 +49,12 @@ async def box(folder: Path, clock: Clock) -> AsyncIterator[tuple[Bench, Running]
         )
         running = Running(vault, None)
         session = await running.claimed()
-        peer = await stack.enter_async_context(
-            served(folder / "vault.sock", VAULT, VaultAnswers(vault).table(), "records")
-        )
-        bench = await stack.enter_async_context(records_process(folder, peer, session, clock=clock, audit=audit))
-        yield bench, running
+        peer = await stack.enter_async_context(served(folder / "vault.sock", VAULT, running.table, "records"))
+        yield VaultSide(folder, clock, running, peer, session, audit)
+
+
+@contextlib.asynccontextmanager
+async def box(folder: Path, clock: Clock) -> AsyncIterator[tuple[Bench, Running]]:
+    """Vault, audit and records of one box."""
+    async with vault_side(folder, clock) as side, side.records() as bench:
+        yield bench, side.vault

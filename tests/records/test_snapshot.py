@@ -1,6 +1,7 @@
 """A snapshot is rows and files of one moment, sealed, readable by backup; nothing waits long for it."""
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from appliance.contracts.snapshots import (
     MakeSnapshot,
     WriteErasedList,
 )
-from appliance.core.errors import NotFound, Tampered
+from appliance.core.errors import NotFound, Tampered, Unavailable
 from appliance.records import database, snapshot
 from appliance.records.sealed_files import FOLDERS
 from tests.records.bench import PDF, records_process
@@ -99,8 +100,7 @@ async def test_the_copy_is_one_encrypted_file_that_the_group_may_read_and_nobody
     assert b"Muster" not in raw
     with pytest.raises(Tampered, match="database"):
         await database.Database.open(current(bench) / "records.db", bytes(32), "unchanging")
-    assert stat.S_IMODE((bench.state / "snapshot").stat().st_mode) == 0o2750
-    for path in current(bench).rglob("*"):
+    for path in (bench.state / "snapshot").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640)
         assert path.stat().st_gid == os.getgid()
 
@@ -225,6 +225,25 @@ async def test_what_was_fetched_is_the_last_snapshot(bench):
     checked = await bench.snapshots.ask(CheckCopy(folders=list(FOLDERS)))
     assert checked == made.contents
     assert (await bench.snapshots.ask(CheckCopy(folders=[]))).files == 0
+
+
+async def test_a_snapshot_keeps_the_reserve_of_the_disk_and_leaves_nothing_half_made(bench, monkeypatch):
+    await filled(bench)
+    await bench.snapshots.ask(MakeSnapshot())
+    before = files_of(current(bench))
+    monkeypatch.setattr(bench.archive.files, "reserve_bytes", 1 << 60)
+    with pytest.raises(Unavailable, match="disk_full"):
+        await bench.snapshots.ask(MakeSnapshot())
+    monkeypatch.setattr(bench.archive.files, "reserve_bytes", 0)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(Unavailable, match="disk_full"):
+        await bench.snapshots.ask(MakeSnapshot())
+    assert os.listdir(bench.state / "snapshot") == ["current"]
+    assert files_of(current(bench)) == before
 
 
 @pytest.mark.parametrize("change", ["a page", "cut", "another key", "nothing"])
