@@ -61,10 +61,17 @@ class Folders:
         write_whole(self.work / BUNDLE, bundle, mode=0o640)
 
     def make_restored(self, folders: list[str]) -> None:
-        """Make the folders that restic will put files into; they inherit the group (mkdir(2), set-group-ID)."""
+        """Make the folders that restic will put files into, for the group that they inherit (mkdir(2), set-group-ID).
+
+        A chmod(2) would take that away, and may not give it (RestrictSUIDSGID=): so by the mask.
+        """
         sealed = self.restored / SNAPSHOT / "sealed"
-        for path in (sealed.parents[1], sealed.parent, sealed, *(sealed / name for name in folders)):
-            path.mkdir(mode=0o750, exist_ok=True)
+        mask = os.umask(0o027)
+        try:
+            for path in (sealed.parents[1], sealed.parent, sealed, *(sealed / name for name in folders)):
+                path.mkdir(mode=0o750, exist_ok=True)
+        finally:
+            os.umask(mask)
 
     def drop_strange_files(self) -> None:
         """Remove what is no plain file or folder: whoever wrote the repository may have put a link there."""

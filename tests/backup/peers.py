@@ -12,9 +12,10 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from appliance.contracts import snapshots as contract
 from appliance.contracts import vault as vault_contract
@@ -127,6 +128,9 @@ class SimulatedRecords:
         self.fails_at: dict[str, list[Exception]] = {}
         self.waits_at: dict[str, asyncio.Event] = {}
         self.reached: dict[str, asyncio.Event] = {}
+        #: Done before a verb is answered, with its call.
+        self.hooks: dict[str, Callable[[Any], None]] = {}
+        self.wanted: dict[str, str] = {}
         self.missing = 0
         self.forgotten_before = 0
         self.snapshot.mkdir(parents=True, exist_ok=True)
@@ -169,6 +173,7 @@ class SimulatedRecords:
         def noted(answer):
             async def noting(call, caller):
                 await self.meet(type(call).__name__)
+                self.hooks.get(type(call).__name__, lambda _: None)(call)
                 return await answer(call, caller)
 
             return noting

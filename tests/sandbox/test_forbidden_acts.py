@@ -17,9 +17,13 @@ BOX = "/var/lib/praxissafe"
 WORLD = "/var/lib/praxissafe-demo"
 SPOOL = f"{BOX}/records/spool"
 BOOT = f"{WORLD}/boot"
-WITH_STATE = {"vault", "records", "audit", "practice", "gateway"}
-USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "enrol": 713,
-         "preview": 714}  # fmt: skip
+SNAPSHOT, RESTORED = f"{BOX}/records/snapshot", f"{BOX}/backup/restored"
+WITH_STATE = {"vault", "records", "audit", "practice", "gateway", "backup"}
+#: What is bound into a process of another's state, read only, and the folders passed through on the way.
+SEEN_OF_OTHERS = {"gateway": {f"{BOX}/records": ["spool"]}, "records": {f"{BOX}/backup": ["restored"]}}
+DIAL = {"tunnel", "backup"}
+USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "backup": 710,
+         "enrol": 713, "preview": 714}  # fmt: skip
 NOT_THERE = {"ENOENT", "EACCES"}
 TPM_SOCKETS = ("/run/praxissafe-demo/tpm/tpm.sock", "/run/praxissafe-demo/tpm/tpm.sock.ctrl")
 SYSTEMD_HEARS = {"/run/systemd/notify", "/run/systemd/journal/socket"}
@@ -72,12 +76,15 @@ def test_a_process_reads_and_lists_no_state_of_another(
         others = {path: kind for path, kind in others.items() if not (kind == "f" and is_below(path, {SPOOL}))}
     if process == "vault":  # the signed boots and the firmware's variables, which are public; nobody else reads them
         others = {path: kind for path, kind in others.items() if not is_below(path, {BOOT})}
-    passed_through = {BOX, WORLD, f"{BOX}/records"}  # empty but for what is bound in
+    seen = SEEN_OF_OTHERS.get(process, {})
+    if process == "records":  # has a test of its own
+        others = {path: kind for path, kind in others.items() if not is_below(path, {RESTORED})}
+    passed_through = {BOX, WORLD, *seen}  # empty but for what is bound in
     acts = [("read_file" if kind == "f" else "list_folder", path) for path, kind in others.items()]
     opened = {act[1]: said.did for act, said in zip(acts, captured.try_all(*acts), strict=True) if not said.failed}
     assert opened.keys() <= passed_through
-    assert set(opened.get(BOX, [])) <= {process, *(["records"] if process == "gateway" else [])}
-    assert opened.get(f"{BOX}/records", []) == (["spool"] if process == "gateway" else [])
+    assert set(opened.get(BOX, [])) <= {process, *(PurePosixPath(path).name for path in seen)}
+    assert {path: opened.get(path, []) for path in seen} == seen
 
 
 @pytest.mark.parametrize("process", sorted(WITH_STATE))
@@ -112,11 +119,31 @@ def test_gateway_opens_a_sealed_file_only_by_its_name(captured: Captured, spool:
     assert {said.failed for said in captured.try_all(*(("read_file", path) for path in aside))} == {"ENOENT"}
 
 
+@pytest.mark.parametrize("process", ["backup"])
+def test_backup_reads_a_snapshot_and_changes_nothing_of_it(captured: Captured, free: Captured) -> None:
+    place = f"{BOX}/backup/work/snapshot"
+    free.does("list_folder", SNAPSHOT)
+    captured.does("list_folder", place)
+    assert captured.tries("create_file", place).failed == "EROFS"
+    for path in (SNAPSHOT, f"{BOX}/records/sealed", f"{BOX}/records/records.db", SPOOL):
+        assert captured.tries("list_folder", path).failed in NOT_THERE
+
+
+@pytest.mark.parametrize("process", ["records"])
+def test_records_reads_what_was_fetched_back_and_nothing_else_of_backup(captured: Captured, free: Captured) -> None:
+    captured.does("list_folder", RESTORED)
+    assert captured.tries("create_file", RESTORED).failed == "EROFS"
+    for path in (f"{BOX}/backup/private", f"{BOX}/backup/work"):
+        free.does("list_folder", path)
+        assert captured.tries("list_folder", path).failed == "ENOENT"
+
+
 def test_a_process_sees_of_the_machine_s_settings_who_is_who_and_its_own(
     process: str, captured: Captured, free: Captured
 ) -> None:
     shared = {"passwd", "group", "nsswitch.conf", "ld.so.cache", "localtime"}
-    shared |= {"hosts", "resolv.conf"} if process == "tunnel" else set()
+    shared |= {"hosts", "resolv.conf"} if process in DIAL else set()
+    shared |= {"ssl"} if process == "backup" else set()  # the public authorities' certificates
     assert set(captured.does("list_folder", "/etc")) - {"praxissafe"} <= shared
     settings = set(free.does("list_folder", "/etc/praxissafe"))
     assert "vault.toml" in settings
@@ -197,11 +224,11 @@ def listener() -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-def test_only_tunnel_makes_an_internet_socket(
+def test_only_tunnel_and_backup_make_an_internet_socket(
     process: str, captured: Captured, free: Captured, family: int, kind: int
 ) -> None:
     free.does("make_socket", family, kind, 0)
-    expected = "" if process == "tunnel" else "EAFNOSUPPORT"
+    expected = "" if process in DIAL else "EAFNOSUPPORT"
     assert captured.tries("make_socket", family, kind, 0).failed == expected
 
 
@@ -215,13 +242,15 @@ def test_nobody_makes_a_socket_of_another_kind(captured: Captured, free: Capture
     assert captured.tries("make_socket", AF_ALG, socket.SOCK_SEQPACKET, 0).failed == "EAFNOSUPPORT"
 
 
-def test_only_tunnel_dials(process: str, captured: Captured, free: Captured, listener: tuple[str, int]) -> None:
+def test_only_tunnel_and_backup_dial(
+    process: str, captured: Captured, free: Captured, listener: tuple[str, int]
+) -> None:
     free.does("dial", *listener)
-    assert captured.tries("dial", *listener).failed == ("" if process == "tunnel" else "EAFNOSUPPORT")
+    assert captured.tries("dial", *listener).failed == ("" if process in DIAL else "EAFNOSUPPORT")
 
 
-@pytest.mark.parametrize("process", ["tunnel"])
-def test_tunnel_dials_nobody_but_the_portal_s_address(captured: Captured, free: Captured) -> None:
+@pytest.mark.parametrize("process", sorted(DIAL))
+def test_who_dials_reaches_nobody_but_the_address_it_has_been_given(captured: Captured, free: Captured) -> None:
     """Here the address is this machine's loopback; the rule is a drop-in of the demo."""
     with socket.create_server(("127.0.0.2", 0)) as elsewhere:
         host, port = elsewhere.getsockname()
@@ -235,7 +264,7 @@ def test_nobody_listens(process: str, captured: Captured, free: Captured) -> Non
     for act in ("listen_on_a_port", "listen_locally"):
         free.does(act)
     assert captured.tries("listen_locally").failed == "EPERM"
-    assert captured.tries("listen_on_a_port").failed == ("EPERM" if process == "tunnel" else "EAFNOSUPPORT")
+    assert captured.tries("listen_on_a_port").failed == ("EPERM" if process in DIAL else "EAFNOSUPPORT")
 
 
 # --- local sockets ----------------------------------------------------------------------------------------------
@@ -261,9 +290,9 @@ def test_a_process_connects_only_to_the_sockets_it_may_call(process: str, captur
     assert reached == {f"/run/praxissafe/{asked}.sock" for asked in may_ask(process)} | SYSTEMD_HEARS
 
 
-@pytest.mark.parametrize("process", [process for process in PROCESSES if process != "tunnel"])
+@pytest.mark.parametrize("process", [process for process in PROCESSES if process not in DIAL])
 def test_a_process_without_a_network_reaches_no_abstract_socket(captured: Captured, free: Captured) -> None:
-    """Abstract names belong to the network namespace (unix(7)); tunnel shares the machine's."""
+    """Abstract names belong to the network namespace (unix(7)); tunnel and backup share the machine's."""
     name = f"@praxissafe-{uuid.uuid4().hex}"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind("\0" + name[1:])
@@ -340,6 +369,14 @@ def test_a_process_runs_no_program_of_the_machine(program: str, captured: Captur
     words = ["-c", "true"] if program == "/bin/sh" else ["version"] if "openssl" in program else ["--help"]
     free.does("run_program", program, *words)
     assert captured.tries("run_program", program, *words).failed == "EACCES"
+
+
+@pytest.mark.parametrize(("program", "word"), [("/usr/bin/restic", "version"), ("/usr/bin/ssh", "-V")])
+def test_only_backup_runs_restic_and_ssh(
+    program: str, word: str, process: str, captured: Captured, free: Captured
+) -> None:
+    free.does("run_program", program, word)
+    assert captured.tries("run_program", program, word).failed == ("" if process == "backup" else "EACCES")
 
 
 def test_a_process_runs_no_program_by_way_of_the_loader(captured: Captured, free: Captured) -> None:

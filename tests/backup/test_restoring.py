@@ -1,0 +1,160 @@
+"""A restore that is interrupted, refused, or meets a store with less in it; fetched and taken in portions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from appliance.backup.restoring import in_portions
+from appliance.contracts import backup as contract
+from appliance.contracts.snapshots import AdoptFiles
+from appliance.core.errors import NotFound, Refused, Unavailable
+from tests.backup.bench import Box, box, folder_store
+
+PASSWORD = "password-of-the-kit"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The disks of a box that made a backup and is gone."""
+    folder = tmp_path_factory.mktemp("old")
+
+    async def make() -> None:
+        async with box(folder / "old") as old:
+            (old.disks / "share").mkdir()
+            old.records.fill(90)
+            await old.set_store(folder_store())
+            assert (await old.back_up()).code == ""
+
+    asyncio.run(make())
+    return folder / "old/disks"
+
+
+@pytest.fixture
+def store(kept: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(kept, tmp_path / "disks"))
+
+
+@contextlib.asynccontextmanager
+async def new_box(folder: Path, store: Path, *, keep: bool = False) -> AsyncIterator[Box]:
+    async with box(folder, disks=store, keep=keep) as running:
+        running.vault.password, running.vault.sheets = None, PASSWORD
+        yield running
+
+
+async def test_a_restore_that_was_killed_goes_on_where_records_is(tmp_path: Path, store: Path) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        running.records.waits_at["FinishRestore"] = asyncio.Event()
+        await running.ask(contract.StartRestore, generation=generation)
+        await running.records.reached.setdefault("AdoptFiles", asyncio.Event()).wait()
+        running.keeper._task.cancel()  # an end of the process at any moment
+        await running.keeper.wait()
+        taken = dict(running.records.rows)
+    async with new_box(tmp_path / "new", store, keep=True) as again:
+        again.records.rows, again.records.opened = taken, generation
+        again.records.wanted = running.records.wanted
+        await again.records.reached.setdefault("FinishRestore", asyncio.Event()).wait()
+        outcome = await again.ended("last_restore")
+        assert (outcome.code, len(again.records.rows)) == ("", 90)
+
+
+async def test_a_restore_that_failed_is_repeated_and_asks_for_what_is_left_only(tmp_path: Path, store: Path) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        running.records.fails_at["AdoptFiles"] = [Unavailable("disk_full")]
+        assert (await running.restore(generation)).code == "disk_full"
+        assert (await running.state()).next_at == 0  # no backup of half a practice
+        assert not any(running.desk.folders.restored.iterdir())
+        assert (await running.restore(generation)).code == ""
+        assert len(running.records.rows) == 90
+
+
+async def test_never_more_than_two_portions_lie_on_the_disk(tmp_path: Path, store: Path) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        most = 0
+        fetch = running.desk.folders.make_restored
+
+        def counting(folders: list[str]) -> None:
+            nonlocal most
+            fetch(folders)
+            most = max(most, len(list((running.desk.folders.restored / "snapshot/current/sealed").iterdir())))
+
+        running.desk.folders.__dict__["make_restored"] = counting
+        generation = (await running.state()).generations[0].generation
+        assert (await running.restore(generation)).code == ""
+        folders = {name[:2] for name in running.records.rows}
+        assert most <= 2 * -(-len(folders) // 16)
+        assert running.records.calls.count("AdoptFiles") == 16
+
+
+async def test_files_that_the_store_lost_are_counted_and_the_rest_comes_back(tmp_path: Path, store: Path) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        lost: list[str] = []
+
+        def lose(call: AdoptFiles) -> None:
+            if not lost:
+                path = next((running.records.copy / "sealed" / call.folders[0]).iterdir())
+                path.unlink()
+                lost.append(path.name)
+
+        running.records.hooks["AdoptFiles"] = lose
+        outcome = await running.restore(generation)
+        assert (outcome.code, outcome.missing, len(running.records.rows)) == ("", 1, 89)
+
+
+async def test_a_restore_is_refused_without_sheets_without_a_store_and_for_an_unknown_generation(
+    tmp_path: Path, store: Path
+) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        with pytest.raises(Refused, match="no_store"):
+            await running.ask(contract.StartRestore, generation=7)
+        await running.set_store(folder_store(), old=True)
+        with pytest.raises(NotFound, match="generation"):
+            await running.ask(contract.StartRestore, generation=7)
+        running.vault.sheets = None
+        with pytest.raises(Refused, match="no_restore"):
+            await running.ask(contract.StartRestore, generation=7)
+        with pytest.raises(Refused, match="no_restore"):
+            await running.set_store(folder_store(), old=True)
+
+
+async def test_a_box_with_patients_of_its_own_stays_as_it_is_and_may_back_up_again(
+    tmp_path: Path, store: Path
+) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        running.records.fill(3)
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        assert (await running.restore(generation)).code == "not_empty"
+        assert running.desk.state.now.restoring == 0
+        assert len(running.records.rows) == 3
+
+
+async def test_a_restore_that_is_given_up_is_forgotten(tmp_path: Path, store: Path) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        running.records.fails_at["AdoptFiles"] = [Unavailable("disk_full")]
+        await running.restore(generation)
+        await running.ask(contract.AbandonRestore)
+        assert running.records.rows == {}
+        assert running.desk.state.now.restoring == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 256])
+def test_portions_hold_every_folder_once(count: int) -> None:
+    folders = [f"{number:02x}" for number in range(count)]
+    portions = in_portions(folders)
+    assert sorted(folder for portion in portions for folder in portion) == folders
+    assert len(portions) == min(16, count)
