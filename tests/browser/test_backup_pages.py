@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 from playwright.async_api import Page
 
 from tests.browser.accessibility import DESKTOP, SMALL_PHONE, look_at, look_enlarged
-from tests.browser.chromium import TIMEOUT_MS, opened_chromium
 from tests.browser.on_paper import look_on_paper
-from tests.browser.tour_backup import BackupTour
-from tests.practice.bench import practice_bench
+from tests.browser.tour_backup import played_tour
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -22,7 +16,7 @@ LOOKS = {"de-DE": ((SMALL_PHONE, "dark"), (DESKTOP, "light")), "en-GB": ((SMALL_
 
 @pytest.mark.parametrize("language", LOOKS)
 async def test_the_pages_of_backup_and_restore_have_no_finding_fit_small_phones_and_print_clean(
-    tmp_path: Path, language: str
+    language: str,
 ) -> None:
     broken: list[str] = []
     names: list[str] = []
@@ -34,18 +28,7 @@ async def test_the_pages_of_backup_and_restore_have_no_finding_fit_small_phones_
             found += await look_enlarged(page) + await look_on_paper(page)
         broken.extend(f"{name}: {one}" for one in found)
 
-    async with practice_bench(tmp_path) as bench:
-        desk = await bench.claimed()
-        authority = bench.desk.certificate.authority
-        box = cast("Any", SimpleNamespace(practice_ca=authority, portal_ca=authority))
-        async with opened_chromium(box) as chromium:
-            context = await chromium.new_context(locale=language, timezone_id="Europe/Berlin")
-            context.set_default_timeout(TIMEOUT_MS)
-            page = await context.new_page()
-            said: list[str] = []
-            page.on("console", lambda message: said.append(message.text))
-            await BackupTour(bench, desk, page, look).walk()
-            await context.close()
+    said = await played_tour(look, language)
     assert len(names) == len(set(names))
     assert not [one for one in said if "status of" not in one], "a script error or a violation of the policy"
     assert not broken, "\n".join(broken)

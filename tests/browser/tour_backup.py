@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 from playwright.async_api import Page
@@ -15,8 +19,9 @@ from appliance.contracts.backup import Outcome, SetStore
 from appliance.contracts.vault import EndRestore
 from appliance.core.errors import Unavailable
 from appliance.practice import watching
+from tests.browser.chromium import TIMEOUT_MS, opened_chromium
 from tests.practice.backup_peer import DAY_S, EMPTY, earlier_share, generation, running, store_state
-from tests.practice.bench import NAME, PASSWORD, Bench, Browser
+from tests.practice.bench import NAME, PASSWORD, Bench, Browser, practice_bench
 
 Show = Callable[[Page, str], Awaitable[None]]
 OLD_BOX = "4f1c09d2" * 4
@@ -27,6 +32,24 @@ PATIENTS = (
     ("Öztürk", "Aylin"),
     ("von und zu Wolkenstein-Rodenegg", "Maximiliane Henriette"),
 )
+
+
+async def played_tour(show: Show, language: str = "de-DE") -> list[str]:
+    """Walk through the pages of a practice of its own; gives what the browser's console said."""
+    said: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="praxissafe-tour-") as folder:
+        async with practice_bench(Path(folder)) as bench:
+            desk = await bench.claimed()
+            authority = bench.desk.certificate.authority
+            box = cast("Any", SimpleNamespace(practice_ca=authority, portal_ca=authority))
+            async with opened_chromium(box) as chromium:
+                context = await chromium.new_context(locale=language, timezone_id="Europe/Berlin")
+                context.set_default_timeout(TIMEOUT_MS)
+                page = await context.new_page()
+                page.on("console", lambda message: said.append(message.text))
+                await BackupTour(bench, desk, page, show).walk()
+                await context.close()
+    return said
 
 
 class BackupTour:
