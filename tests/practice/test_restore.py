@@ -247,6 +247,12 @@ async def test_what_backup_refuses_is_told_where_it_was_asked(bench):
     assert (page.status, page.error) == (409, "not_empty")
 
 
+async def test_a_backup_that_runs_says_nothing_about_patients(bench):
+    browser = await bench.claimed()
+    bench.backup.changed(running=running("backup"))
+    assert step(await browser.open("/restore")) == "words"
+
+
 async def test_a_box_with_patients_restores_nothing(bench):
     browser = await bench.claimed()
     await browser.add_patient()
