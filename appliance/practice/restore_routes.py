@@ -163,7 +163,7 @@ class RestoreRoutes:
 
     async def _facts(self, visit: Visit, state: BackupState | None, kit: KitState) -> Facts:
         is_half = is_empty = False
-        if state is None or state.running is None:
+        if state is None or state.running is None or state.running.work != "restore":
             try:
                 found = await self._desk.peers.records.ask(FindPatients(session=visit.token, count=1))
                 is_empty = not found.patients

@@ -17,6 +17,7 @@ from playwright.async_api import Page
 from tests.browser.chromium import DESKTOP, PHONE, opened_chromium
 from tests.browser.paper import picture_of
 from tests.browser.tour import tour
+from tests.browser.tour_backup import played_tour
 from tests.simulators.demo_box import running_box
 
 SIZES = {"phone": PHONE, "desktop": DESKTOP}
@@ -96,6 +97,7 @@ async def main(folder: Path) -> None:
     with running_box(empty=True) as box:
         async with opened_chromium(box) as chromium:
             await tour(box, chromium, album.show, album.show_sheet)
+    await played_tour(album.show)
     album.write_gallery()
     album.take_away_old()
 

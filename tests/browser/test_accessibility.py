@@ -22,8 +22,11 @@ from tests.simulators.demo_box import running_box
 pytestmark = [pytest.mark.box, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PRACTICE = Path(__file__).parents[2] / "appliance/practice"
-#: Addresses that are no pages: files, sheets and documents, and those that lead on to a page.
-NO_PAGES = re.compile(r"/static/|/favicon|\.pdf$|\.crt$|/open$|/download$|/preview$|/language/|/locked$|^/$")
+#: Addresses that are no pages: files, sheets and documents, and those that lead on to a page. Two are shown by
+#: test_backup_pages.py: a page that loads itself, and a question about a place that this box has not.
+NO_PAGES = re.compile(
+    r"/progress$|/backup/forget$|/static/|/favicon|\.pdf$|\.crt$|/open$|/download$|/preview$|/language/|/locked$|^/$"
+)
 #: What depends on the colour scheme; the rest is the same in both.
 OF_COLOUR = ["color-contrast", "link-in-text-block"]
 #: What fits in this language fits in the other.

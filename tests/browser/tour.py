@@ -31,6 +31,7 @@ EXPECTED = [
     "/devices",
     "/unlocking",
     "/kit",
+    "/backup",
 ]
 
 
@@ -57,8 +58,9 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
         await staff.door(box.claim_code)
         patient = await staff.patients()
         link, pin = await staff.share(patient)
-        await staff.practice()
         await staff.kit()
+        await staff.practice()
+        await staff.backup()
         guessed = await pages.share(patient)
         revoked, _ = await pages.share(patient)
         await patient_tour.documents(link, pin)

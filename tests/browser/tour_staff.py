@@ -59,6 +59,7 @@ class StaffTour:
         await pages.claim(claim_code, "Sabine Keller", PASSWORD, **PRACTICE)
         await page.wait_for_url("**/patients?done=claimed")
         await self._show(page, "staff-claimed")
+        await self._at("/restore", "staff-restore")
         await pages.log_out()
         await self._show(page, "staff-login")
         await pages.log_in("Sabine Keller", "falsch falsch")
@@ -221,6 +222,8 @@ class StaffTour:
     async def kit(self) -> None:
         """Make the emergency sheets, print all three, check one; each mistake that people make is shown."""
         pages, page = self._pages, self._pages.page
+        await self._at("/unlocking", "staff-unlocking-without-emergency-sheets")
+        await self._at("/backup", "staff-backup-without-emergency-sheets")
         await self._at("/kit", "staff-no-emergency-sheets")
         await pages.fill(password="falsch falsch")
         await pages.send("/kit/new")
@@ -254,6 +257,22 @@ class StaffTour:
                 await self._refused(name)
         await page.wait_for_url("**/kit?done=kit_sheet_checked")
         await self._show(page, name)
+
+    async def backup(self) -> None:
+        """Where copies go, and the way back on a box that has patients; the rest is in tour_backup.py."""
+        pages = self._pages
+        await self._at("/backup", "staff-backup-without-place")
+        await self._at("/backup/store", "staff-backup-places")
+        await self._at("/backup/store?kind=sftp", "staff-backup-place-sftp")
+        await self._at("/backup/store?kind=rest", "staff-backup-place")
+        await pages.fill(place="nas", user="praxis", secret="geheim geheim")
+        await pages.send("/backup/store")
+        await self._refused("staff-backup-place-refused")
+        await self._at("/restore", "staff-restore-not-empty")
+        await self._at("/restore/store", "staff-restore-places")
+        await self._at("/restore/abandon", "staff-restore-abandon")
+        await self._at("/shares/earlier", "staff-no-earlier-shares")
+        await self._at("/shares/earlier/print", "staff-no-earlier-shares-to-print")
 
     async def lists(self, patient: str) -> None:
         """Shares, history, and the questions before something is gone for good."""

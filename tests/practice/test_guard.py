@@ -24,6 +24,11 @@ PAGES = (
     "/status",
     "/lock",
     "/unlocking",
+    "/backup",
+    "/backup/store",
+    "/restore",
+    "/shares/earlier",
+    "/shares/earlier/print",
 )
 
 
@@ -44,6 +49,8 @@ async def test_post_without_csrf_token_is_refused(bench):
     posts += ["/unlocking", "/unlocking/accept", "/unlocking/pair", f"/unlocking/{patient}/remove"]
     posts += [f"/devices/{patient}/revoke", "/password", "/logout"]
     posts += ["/kit/new", "/kit/check", f"/kit/{patient}/print"]
+    posts += ["/backup/start", "/backup/store", "/backup/forget", "/shares/earlier", "/shares/earlier/drop"]
+    posts += [f"/restore/{step}" for step in ("sheets", "store", "generations", "start", "abandon")]
     for path in posts:
         for token in ("", "x" * len(good), good[:-1], good + "x"):
             browser.csrf = token
@@ -65,7 +72,7 @@ async def test_every_post_route_is_tried_above(bench):
     for route in make_application(bench.desk).router.routes():
         if route.method == "POST":
             last = route.resource.canonical.rpartition("/")[2]
-            assert f"/{last}" in source, route.resource.canonical
+            assert f"/{last}" in source or f'"{last}"' in source, route.resource.canonical
 
 
 async def test_token_of_another_session_is_refused(bench):
@@ -373,6 +380,7 @@ async def test_nasty_input_is_never_a_bug(bench):
     document = await browser.add_document(await browser.add_patient())
     names = "csrf code practice_name telephone name password password_again next family_name given_name birth_date"
     names += " number same_name documents valid_days label old_password kind title"
+    names += " shares place user secret server_key authority first second generation"
     own = browser.csrf
     routes = {(route.method, route.resource.canonical) for route in make_application(bench.desk).router.routes()}
     for method, path in sorted(routes):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.contracts import audit, records, values, vault
+from appliance.contracts import audit, backup, records, snapshots, values, vault
 from appliance.core.errors import FAMILIES, Invalid, NotFound, Unavailable
-from appliance.practice import pages, problems
+from appliance.practice import pages, problems, restore_step, store_form
 from appliance.practice.texts import read_catalogue, read_texts
 
 DE, EN = read_catalogue("de"), read_catalogue("en")
@@ -40,6 +40,17 @@ def test_every_code_in_the_contracts_has_a_text():
                     assert f"error.{code}.what" in DE or code in NOT_FOR_READERS, code
 
 
+def test_every_code_that_a_backup_or_restore_may_end_with_has_a_text():
+    codes = set()
+    for contract in (backup, snapshots):
+        for verb in vars(contract).values():
+            if isinstance(verb, type) and verb.__module__ == contract.__name__:
+                codes |= set(re.findall(r'"([a-z_]{3,})"', verb.__doc__ or ""))
+    assert {"store_away", "repository_password", "copy_files", "restoring"} <= codes
+    for code in codes - {"bundle"}:
+        assert f"error.{code}.what" in DE, code
+
+
 @pytest.mark.parametrize("folder", ["practice", "vault", "records", "core/varlink"])
 def test_every_code_raised_on_the_way_to_a_reader_has_a_text(folder):
     raised = re.compile(r'raise (Refused|Invalid|Unavailable|NotFound)\(\s*"([a-z_]+)"')
@@ -62,7 +73,6 @@ NOT_FOR_READERS = {
     "release_keys",
     "secure_boot",
     "database_key",
-    "database_version",
     "spool_group",
     "share_exists",
     "message_empty",
@@ -70,7 +80,6 @@ NOT_FOR_READERS = {
     "message_truncated",
     "confinement",
     "full",
-    "generation",
     "subject",
     "turned_keys",
     "credential",  # this and the next are met at the bench: the station says them
@@ -109,6 +118,15 @@ def test_every_value_a_page_shows_has_a_word():
         assert f"media.{media_type.replace('/', '_')}" in DE
     for state in values.ShareState.__args__:
         assert f"share.state.{state}" in DE
+    for kind in backup.StoreKind.__args__:
+        for part in ("kind", "about", "place", "place_hint"):
+            assert f"store.{part}.{kind}" in DE
+        for name in {"user", "secret"} & set(store_form.FIELDS[kind]):
+            assert f"store.{name}.{kind}" in DE
+    for step in backup.StepName.__args__:
+        assert f"progress.{step}" in DE
+    for step in restore_step.Step.__args__:
+        assert f"restore.heading.{step}" in DE
     for action in audit.Action.__args__:
         assert f"action.{action}" in DE
     for code in problems._STATUS:
@@ -154,7 +172,9 @@ async def test_every_page_exists_in_both_languages(bench):
     paths = ["/patients", "/patients?text=zzz", "/patients?birth_date=x", "/patients/new", f"/patients/{patient}"]
     paths += [f"/patients/{patient}/edit", f"/patients/{patient}/delete", f"/documents/{document}/delete", "/shares"]
     paths += [f"/shares/{share}/link", f"/shares/{share}/revoke", "/history", "/staff", "/devices", "/password"]
-    paths += ["/status", "/lock", "/unlocking", "/nothing"]
+    paths += ["/status", "/lock", "/unlocking", "/nothing", "/kit", "/backup", "/backup/store"]
+    paths += [f"/backup/store?kind={kind}" for kind in backup.StoreKind.__args__]
+    paths += ["/restore", "/restore/store", "/restore/abandon", "/shares/earlier", "/shares/earlier/print"]
     own = {f"/{path.stem}" for path in PRACTICE.glob("templates/*.html")}
     for language, words in (("de", DE), ("en", EN)):
         other = EN if language == "de" else DE

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from appliance.demo.browser import Browser, Page, Upload, open_browser
 from appliance.demo.staff import LINK, PIN
 from tests.simulators.demo_box import DemoBox
+from tests.simulators.kit_paper import words_on
 
 
 class Staff:
@@ -60,6 +61,23 @@ class Staff:
         async with self.browser._session.get(url, ssl=self.browser._trust) as answer:
             assert answer.status == 200
             return await answer.read()
+
+    async def make_kit(self, password: str) -> list[list[str]]:
+        """Make the emergency sheets, print all three and type words of each back; gives the words of each."""
+        page = await self.open("/kit")
+        page = await self.browser.send(page.form_to("/kit/new"), {"password": password})
+        papers: list[list[str]] = []
+        for _ in range(3):
+            address = page.url.partition("?")[0].removesuffix("/print")
+            url = f"{address}/sheet.pdf?language=de"
+            async with self.browser._session.get(url, ssl=self.browser._trust) as answer:
+                assert answer.status == 200
+                papers.append(words_on(await answer.read()))
+            form = page.form_to("/print")
+            asked = [name for name in form.controls if name.startswith("word_")]
+            typed = {name: papers[-1][int(name.removeprefix("word_")) - 1] for name in asked}
+            page = await self.browser.send(form, typed)
+        return papers
 
     async def share(self, patient: str, documents: list[str] | None = None) -> tuple[str, str]:
         """Share documents (all if none are named) and give link and PIN, both confirmed as printed."""

@@ -161,6 +161,9 @@ async def test_lock_now_ends_everything_and_each_way_opens_a_cold_box():
             box.process.terminate()
             await asyncio.to_thread(box.process.wait, 60)
             async with cold_start(box, browser, "password") as again:
+                staff = Staff(browser, again.practice_url)
+                await staff.log_in(NAME, PASSWORD)
+                await staff.make_kit(PASSWORD)
                 await choose(browser, again, "pin", pin=PIN, pin_again=PIN)
             async with cold_start(box, browser, "pin") as again:
                 await choose(browser, again, "computer")
