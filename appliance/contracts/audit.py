@@ -48,6 +48,8 @@ Action = Literal[
     "restore_begun",
     "restore_refused",
     "restore_ended",
+    "reset_refused",
+    "box_reset",
 ]
 
 

@@ -14,6 +14,7 @@ from appliance.practice.intake import Intake
 from appliance.practice.kit_routes import KitRoutes
 from appliance.practice.lock_routes import LockRoutes
 from appliance.practice.patient_routes import PatientRoutes
+from appliance.practice.reset_page import ResetPages
 from appliance.practice.search_routes import SearchRoutes
 from appliance.practice.share_routes import ShareRoutes
 from appliance.practice.uploads import Uploads
@@ -36,6 +37,7 @@ def make_application(desk: Desk) -> web.Application:
         LockRoutes(desk),
         BoxRoutes(desk),
         KitRoutes(desk),
+        ResetPages(desk.peers.vault, desk.pages.texts),
         Intake(desk, uploads),
     ):
         application.add_routes(part.table())

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "preview", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "preview", "presence", "enrol")
 SHARED = ("core", "contracts", "formats")
 HTTP_LIBRARIES = ("aiohttp", "http", "urllib", "yarl", "wsgiref", "socketserver", "requests", "httpx")
-WITHOUT_HTTP = ("vault", "records", "audit", "preview")
+WITHOUT_HTTP = ("vault", "records", "audit", "preview", "presence")
 IMPURE = ("asyncio", "os", "socket", "time", "threading", "subprocess", "tempfile", "random", "secrets", "ssl")
 #: library -> the only places that may import it (prefixes of paths).
 DOORS = {
@@ -106,6 +106,6 @@ def _rules_broken_by(found: Import) -> Iterator[str]:
         if not found.module.startswith(allowed):
             yield "provisioning stands on contracts, formats and core/errors"
     if part in WITHOUT_HTTP and found.top in HTTP_LIBRARIES:
-        yield "vault, records, audit and preview speak no HTTP"
+        yield "vault, records, audit, preview and presence speak no HTTP"
     if found.top in DOORS and not found.path.startswith(DOORS[found.top] or ("nowhere",)):
         yield f"{found.top} has one door"

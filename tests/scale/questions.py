@@ -46,6 +46,9 @@ NOT_MEASURED: dict[Route, str] = {
     ("GET", "/kit/{kit}/print"): "while a kit is made; touches nothing that grows with patients or documents",
     ("POST", "/kit/{kit}/print"): "while a kit is made; touches nothing that grows with patients or documents",
     ("GET", "/kit/{kit}/sheet.pdf"): "while a kit is made; touches nothing that grows with patients or documents",
+    ("GET", "/reset"): "for everybody, without a question to anybody",
+    ("POST", "/reset"): "touches nothing that grows with patients or documents",
+    ("POST", "/reset/finish"): "ends the box that measures",
     ("PUT", "/intake/v1/documents"): "no page: practice software's way in",
     ("PUT", "/intake/v1/documents/{key}"): "no page: practice software's way in",
 }
