@@ -15,7 +15,7 @@ import aiohttp
 from appliance.core.errors import Unavailable
 from appliance.demo.browser import Browser, Page, open_browser
 from appliance.demo.enrolment import SERIAL, enrol
-from appliance.demo.places import PORTAL_NAME, REPOSITORY, Places, Ports
+from appliance.demo.places import REPOSITORY, Places, Ports
 from appliance.demo.processes import host_pids, inside
 from tests.attacks.canaries import Canaries, assert_nowhere
 from tests.simulators.button import hold_button
@@ -86,16 +86,16 @@ async def reset(box: DemoBox, browser: Browser) -> None:
     login = await browser.open(urljoin(box.practice_url, "/login"))
     assert 'href="/reset"' in login.text
     page = await browser.open(urljoin(box.practice_url, "/reset"))
-    refused = await send(browser, page, "/reset?language=de", code="0" * 20)
+    refused = await send(browser, page, "/reset", code="0" * 20)
     assert "nicht der Code dieser Box" in refused.text
-    page = await send(browser, refused, "/reset?language=de", code=box.claim_code.lower())
-    finish = "/reset/finish?language=de"
+    page = await send(browser, refused, "/reset", code=box.claim_code.lower())
+    finish = "/reset/finish"
     page = await send(browser, page, finish, word="Löschen")
     assert "nicht bemerkt" in page.text
-    hold_button(box.state, held_s=4.5)
+    await asyncio.to_thread(hold_button, box.state, held_s=4.5)
     page = await send(browser, page, finish, word="löschen")
     assert "nicht bemerkt" in page.text
-    hold_button(box.state)
+    await asyncio.to_thread(hold_button, box.state)
     page = await send(browser, page, finish, word="ja")
     assert "Wort zur Bestätigung fehlt" in page.text
     give_up_at = time.monotonic() + PATIENCE_S
@@ -114,9 +114,7 @@ async def enrolled_again(box: DemoBox) -> None:
     """Revoke the old identity, enrol under the same serial, claim: another box, with nothing in it."""
     places, ports = Places(box.state), Ports(box.port_base)
     words = [
-        *(sys.executable, "-m", "provisioning.station", "revoke", "--json"),
-        f"--portal=127.0.0.1:{ports.portal}",
-        f"--portal-name={PORTAL_NAME}",
+        *(sys.executable, "-m", "provisioning.station", "revoke"),
         f"--portal-ca={places.world / 'portal/portal-ca.pem'}",
         f"--key={places.station / 'station.key'}",
         f"--folder={places.station}",
