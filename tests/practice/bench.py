@@ -203,6 +203,8 @@ class Bench:
     clock: Clock
     stack: contextlib.AsyncExitStack
     away: dict[str, contextlib.AsyncExitStack]
+    #: vault's answers, for what practice may not ask.
+    vault: Any
     answers: list[Answer] = field(default_factory=list)
     documents: set[str] = field(default_factory=set)
 
@@ -263,7 +265,7 @@ async def practice_bench(
         async with served_practice(folder, listener, clock, **settings) as (desk, guard):
             async with contextlib.AsyncExitStack() as browsers:
                 box = desk.pages.box
-                yield Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away)
+                yield Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away, table)
             if guard.bug.done():
                 guard.bug.result()  # a bug in a page ends the process: it must not go unseen here
 
