@@ -319,7 +319,8 @@ def test_only_vault_has_the_tpm_and_only_presence_reads_buttons(process: str) ->
     devices = {"vault": ["/dev/tpmrm0 rw"], "presence": ["char-input r"]}.get(process, [])
     assert unit.value("DevicePolicy") == "closed"
     assert unit.values.get("DeviceAllow", []) == devices
-    assert unit.value("PrivateDevices") == ("no" if devices else "yes")
+    assert unit.value("PrivateDevices") == ("no" if process == "vault" else "yes")
+    assert ("-/dev/input" in unit.words("BindReadOnlyPaths")) == (process == "presence")
 
 
 def test_a_group_that_opens_doors_has_the_members_of_the_table() -> None:
