@@ -70,6 +70,8 @@ async def walk(bench, browser):
     assert page.status == 200
     assert "Alles wird gelöscht" in page.text
     assert (await browser.send("/reset", {"code": ""})).error == "field_empty"
+    foreign = await browser.send("/reset", {"code": bench.claim_code}, headers=FOREIGN)
+    assert (foreign.status, foreign.error) == (403, "origin")
     wrong = await browser.send("/reset", {"code": "0" * 20})
     assert (wrong.status, wrong.error, ticket(wrong)) == (403, "reset_code", "")
     begun = await browser.send("/reset", {"code": bench.claim_code.lower()})

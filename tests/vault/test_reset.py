@@ -195,6 +195,15 @@ async def test_a_repeated_provision_voids_the_code_before_it(bench):
         assert await begin(running, second)
 
 
+async def test_the_entry_in_the_log_comes_before_the_mark(bench):
+    marked: dict[str, bool] = {}
+    bench.audit.before_answer = lambda entry: marked.update({entry.action: (bench.folder / BEGUN_MARK).exists()})
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        await reset(running, code)
+    assert marked["box_reset"] is False
+
+
 async def test_a_log_that_is_away_stops_no_reset(bench):
     async with bench.open() as running:
         code, _ = await claimed(running)
