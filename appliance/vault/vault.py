@@ -229,7 +229,6 @@ class Vault:
     async def _begin_with(self, opened: OpenedKeys) -> None:
         self._store = await Store.open(self._folder, opened.keys, self.clock, self.tpm)
         self._opened = opened
-        self._keep_reset_right(self.state)
         await self.keep_house(starting=True)
         if self.state.box.provisioned:
             self.mark_provisioned()
