@@ -63,6 +63,8 @@ ACTIONS: Mapping[str, frozenset[str]] = {
             "restore_begun",
             "restore_refused",
             "restore_ended",
+            "reset_refused",
+            "box_reset",
         }
     ),
 }

@@ -49,6 +49,8 @@ Action = Literal[
     "restore_refused",
     "restore_ended",
     "restore_finished",
+    "reset_refused",
+    "box_reset",
 ]
 
 

@@ -358,6 +358,55 @@ class RemoveComputer(Call[Done]):
     computer: Id
 
 
+# --- factory reset (docs/decisions/factory-reset.md) ------------------------------------------------------------
+
+
+class NotePresence(Call[Done]):
+    """Say that somebody held the box's own button just now; vault remembers it for two minutes."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"presence"})
+
+
+class BegunReset(Struct):
+    """What FinishReset takes for the right that was proven; good for 15 minutes, and for this process of vault."""
+
+    ticket: Token
+
+
+#: The words of a sheet of the kit, as typed; "" where the code is given.
+ResetSheet = Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class BeginReset(Call[BegunReset]):
+    """Prove the right to reset: the code of the handover sheet, or any two sheets of the kit in use. Changes nothing.
+
+    Answered whether the box is open, locked or shut, without a session. Refused("reset_code"), Refused("reset_kit"),
+    Refused("reset_nothing") where there is no box yet, Unavailable("slow_down", wait_s); of the words what
+    BeginRestore says. Invalid("reset_right") unless it is the code or the two sheets.
+    """
+
+    reply: ClassVar = BegunReset
+    callers: ClassVar = frozenset({"practice"})
+
+    code: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    first: ResetSheet = ""
+    second: ResetSheet = ""
+
+
+class FinishReset(Call[Done]):
+    """Destroy the box's keys and data, for good. Once this is answered no power cut ends it.
+
+    Refused("reset_ticket"), Refused("reset_presence") unless the button was held within the last two minutes,
+    Refused("clear_disabled") where the TPM cannot be cleared.
+    """
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"practice"})
+
+    ticket: Token
+
+
 # --- the records' keys -----------------------------------------------------------------------------------------
 
 
@@ -1133,6 +1182,9 @@ VAULT = Interface.of(
     UnlockByPassword,
     UnlockByComputer,
     ReadTries,
+    NotePresence,
+    BeginReset,
+    FinishReset,
     DescribeUnlocking,
     ChooseUnlocking,
     AcceptUnlocking,

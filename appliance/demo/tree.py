@@ -18,6 +18,8 @@ from appliance.demo.tpm_maker import authorities
 SHIPPED = REPOSITORY / "systemd"
 UNITS_OF_THE_DEMO = Path(__file__).parent / "units"
 TPM_SOCKET = "/run/praxissafe-demo/tpm/tpm.sock"
+#: Made by units/tmpfiles.d.
+BUTTON = "/run/praxissafe-demo/button"
 MAKERS = Path("/etc/praxissafe/demo-tpm-makers.pem")
 MACHINE_TARGET = "praxis-demo.target"
 
@@ -39,6 +41,7 @@ def lay_tree(places: Places, ports: Ports, station_keys: list[str]) -> None:
         f'tcti = "swtpm:path={TPM_SOCKET}"\nboot_policy = "{boot}/policy.json"\n'
         f'release_keys = "{boot}/release-keys.pem"\nfirmware_variables = "{boot}"\n',
     )
+    _write(settings / "presence.toml", f'buttons = ["{BUTTON}"]\n')
     keys = ", ".join(f'"{key}"' for key in station_keys)
     _write(
         settings / "demo-portal.toml",

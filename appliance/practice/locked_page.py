@@ -1,8 +1,8 @@
 """The one page while the box is locked: what it waits for, and the form for it.
 
-Rules: nothing of the box is known here; every address leads to this page, under the certificate that the browsers
-know already. The secret of a paired computer and what is typed go to vault and are kept nowhere. It ends when vault
-is not locked any more, and practice is started anew.
+Rules: nothing of the box is known here; every address but those of the factory reset leads to this page, under the
+certificate that the browsers know already. The secret of a paired computer and what is typed go to vault and are
+kept nowhere. It ends when vault is not locked any more, and practice is started anew.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from appliance.practice.lan_certificate import LanCertificate, host_of, stored_c
 from appliance.practice.language import COOKIE as LANGUAGE_COOKIE
 from appliance.practice.language import LANGUAGES, choose
 from appliance.practice.pages import status_of
+from appliance.practice.reset_page import ResetPages
 from appliance.practice.settings import PracticeSettings
 from appliance.practice.shut_page import STATIC_FOLDER, serve_until
 from appliance.practice.texts import read_texts
@@ -84,6 +85,7 @@ class LockedPage:
         application.router.add_get("/lan-ca.crt", self._give_authority)
         application.router.add_get(UNLOCK_PATH, self._show)
         application.router.add_post(UNLOCK_PATH, self._unlock)
+        application.add_routes(ResetPages(self._vault, self._texts).table())
         application.router.add_route("*", "/{path:.*}", self._lead)
         application.on_response_prepare.append(add_headers)
         return application

@@ -16,6 +16,7 @@ from appliance.practice.intake import Intake
 from appliance.practice.kit_routes import KitRoutes
 from appliance.practice.lock_routes import LockRoutes
 from appliance.practice.patient_routes import PatientRoutes
+from appliance.practice.reset_page import ResetPages
 from appliance.practice.restore_routes import RestoreRoutes
 from appliance.practice.search_routes import SearchRoutes
 from appliance.practice.share_routes import ShareRoutes
@@ -42,6 +43,7 @@ def make_application(desk: Desk) -> web.Application:
         KitRoutes(desk),
         BackupRoutes(desk),
         RestoreRoutes(desk),
+        ResetPages(desk.peers.vault, desk.pages.texts),
         Intake(desk, uploads),
     ):
         application.add_routes(part.table())

@@ -1,7 +1,8 @@
 """The one page while vault is shut: why, and what to do, in both languages.
 
 Rules: nothing of the box is known here and nothing is asked for; the answer to every address is this page, under the
-certificate that the browsers know already. It ends when vault is not shut any more, and practice is started anew.
+certificate that the browsers know already, save the factory reset's, which can be the way out. It ends when vault is
+not shut any more, and practice is started anew.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from appliance.practice.connections import Connections
 from appliance.practice.guard import add_headers
 from appliance.practice.lan_certificate import LanCertificate, stored_certificate
 from appliance.practice.language import LANGUAGES
+from appliance.practice.reset_page import ResetPages
 from appliance.practice.settings import PracticeSettings
 from appliance.practice.texts import Texts, read_texts
 
@@ -29,6 +31,7 @@ STATIC_FOLDER = Path(__file__).parent / "static"
 ASK_AGAIN_S = 2.0
 RELOAD_S = 15
 HANDSHAKES = 64
+MAX_FORM_BYTES = 4096
 OTHER = "other"
 
 
@@ -42,7 +45,7 @@ async def show_shut_page(
     certificate = stored_certificate(settings.state)
     if certificate is None:
         raise Unavailable("shut")
-    await serve_until(listener, settings, certificate, shut_application(why), _while_shut(vault, why))
+    await serve_until(listener, settings, certificate, shut_application(why, vault), _while_shut(vault, why))
 
 
 async def serve_until(
@@ -68,8 +71,8 @@ async def serve_until(
             await asyncio.gather(accepting, return_exceptions=True)
 
 
-def shut_application(why: str) -> web.Application:
-    """Give the application of one page and its style."""
+def shut_application(why: str, vault: Peer | WatchedPeer) -> web.Application:
+    """Give the application of one page and its style, and of the pages of a reset."""
     page = shut_page(why, read_texts())
     style = (STATIC_FOLDER / "style.css").read_bytes()
 
@@ -81,8 +84,9 @@ def shut_application(why: str) -> web.Application:
     async def give_style(_: web.Request) -> web.Response:
         return web.Response(body=style, content_type="text/css", charset="utf-8")
 
-    application = web.Application()
+    application = web.Application(client_max_size=MAX_FORM_BYTES)
     application.router.add_get("/static/style.css", give_style)
+    application.add_routes(ResetPages(vault).table())
     application.router.add_route("*", "/{path:.*}", give_page)
     application.on_response_prepare.append(add_headers)
     return application

@@ -37,6 +37,7 @@ from appliance.vault.erasure_answers import ErasureAnswers
 from appliance.vault.hierarchy import NONCE_BYTES, unwrap_document_key, wrap_document_key
 from appliance.vault.kit_answers import KitAnswers
 from appliance.vault.lock_answers import LockAnswers
+from appliance.vault.reset_answers import ResetAnswers
 from appliance.vault.restore import Restore
 from appliance.vault.restore_answers import RestoreAnswers
 from appliance.vault.session_answers import SessionAnswers
@@ -78,6 +79,7 @@ class VaultAnswers:
             StaffAnswers(self._vault),
             KitAnswers(self._vault, restore),
             RestoreAnswers(self._vault, restore),
+            ResetAnswers(self._vault),
         )
         return {**own, **{verb: answer for part in parts for verb, answer in part.table().items()}}
 
@@ -144,6 +146,7 @@ def _facts(call: Provision, box: str, code: str) -> BoxFacts:
         portal_name=call.portal_name,
         portal_ca=call.portal_ca,
         claim_verifier=code_verifier(code),
+        printed_code=code_verifier(code),
     )
     try:
         msgspec.convert(msgspec.to_builtins(_described(State(box=facts))), Box)

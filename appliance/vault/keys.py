@@ -94,7 +94,7 @@ class MadeKeys:
 
 
 async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_keys: list[bytes]) -> MadeKeys:
-    """Make root key, erasure key, device key and the floor of the security epoch.
+    """Make root key, erasure key, device key and the floor of the security epoch, at the present release's.
 
     Tampered("tpm_owned"); what opening raises, where this boot could not open what was made.
     """
@@ -114,6 +114,7 @@ async def make_keys(tpm: Tpm, storage_root: bytes, policy: BootPolicy, release_k
         device=device,
     )
     await _open_halves(tpm, file, policy)
+    await tpm.raise_floor(floor_authorisation(root_key), policy.epoch)  # a reset has taken the floor away
     public_key = await tpm.load_device(device, device_authorisation(root_key))
     await tpm.make_erasure_slots(erasure_key, erasure_authorisation(root_key))
     return MadeKeys(OpenedKeys(Keys.of(root_key, [erasure_key]), public_key, Unlocked(), "itself"), file)

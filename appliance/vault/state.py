@@ -26,6 +26,8 @@ class BoxFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     telephone: str = ""
     #: Gone once the box is claimed.
     claim_verifier: bytes | None = None
+    #: Of the code that is printed on the handover sheet: a part of the right to reset the box, for as long as it is.
+    printed_code: bytes | None = None
 
 
 class ComputerName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

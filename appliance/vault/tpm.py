@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from appliance.core.errors import Tampered
 from appliance.formats.attestation import Evidence, Identity, Question
 from appliance.formats.boot_policy import PCR_SECURE_BOOT, BootPolicy
-from appliance.vault import tpm_attestation, tpm_nv, tpm_sealing, tpm_unlock
+from appliance.vault import tpm_attestation, tpm_clear, tpm_nv, tpm_sealing, tpm_unlock
 from appliance.vault.erasure_slots import ErasureKey
 from appliance.vault.tpm_connection import FIXED, Connection, public_area, translated
 
@@ -168,6 +168,15 @@ class Tpm:
     async def drop_change_part(self, slot: int) -> None:
         """Destroy the part in a slot, if there is one."""
         await self._in_thread(lambda: tpm_unlock.drop_change_part(self._connection, slot))
+
+    async def check_clear(self) -> None:
+        """Raise Tampered("clear_disabled") if this TPM cannot be cleared."""
+        await self._in_thread(lambda: tpm_clear.check_clear(self._connection))
+
+    async def clear(self) -> None:
+        """Begin anew: whatever was sealed to this TPM or kept in it is gone for good. Tampered("clear_disabled")."""
+        await self._in_thread(lambda: tpm_clear.clear(self._connection))
+        await self.forget()
 
     async def forget(self) -> None:
         """Forget every authorisation and unload everything: a fresh connection."""

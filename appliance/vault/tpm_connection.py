@@ -20,8 +20,9 @@ from appliance.core.errors import Tampered
 
 STORAGE_ROOT = 0x81000001
 MAX_HANDLES = 64
-#: TPMA_PERMANENT, ownerAuthSet.
+#: TPMA_PERMANENT: ownerAuthSet, lockoutAuthSet (part 2, section 8.6).
 OWNER_AUTH_SET = 1
+LOCKOUT_AUTH_SET = 4
 
 FIXED = "fixedtpm|fixedparent|noda"
 STORAGE_ROOT_ATTRIBUTES = f"{FIXED}|sensitivedataorigin|userwithauth|restricted|decrypt"
@@ -60,9 +61,13 @@ class Connection:
             self.esys.close()
 
     def is_owned(self) -> bool:
-        """True if the owner hierarchy has an authorisation value (TPM_PT_PERMANENT, part 2, section 8.6)."""
+        """True if the owner hierarchy has an authorisation value."""
+        return bool(self.permanent() & OWNER_AUTH_SET)
+
+    def permanent(self) -> int:
+        """Give the bits of TPM_PT_PERMANENT (part 2, section 8.6)."""
         _, capability = self.esys.get_capability(tss.TPM2_CAP.TPM_PROPERTIES, tss.TPM2_PT.PERMANENT, 1)
-        return bool(int(capability.data.tpmProperties[0].value) & OWNER_AUTH_SET)
+        return int(capability.data.tpmProperties[0].value)
 
     def own(self, authorisation: bytes) -> None:
         """Give the owner hierarchy this authorisation value if it has none, and use it from now on."""

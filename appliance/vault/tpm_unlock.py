@@ -14,7 +14,8 @@ from typing import Any
 import tpm2_pytss as tss
 
 from appliance.core.errors import Refused, Tampered, Unavailable
-from appliance.vault.tpm_connection import Connection
+from appliance.vault.tpm_clear import allow_clear
+from appliance.vault.tpm_connection import LOCKOUT_AUTH_SET, Connection
 from appliance.vault.tpm_nv import make_index
 
 #: Two, so that a power cut leaves the old or the new one.
@@ -29,18 +30,20 @@ MAX_TRIES = 10
 #: One try comes back after so long.
 TRY_RETURNS_S = 1800
 LOCKOUT_RECOVERY_S = 86400
-#: TPMA_PERMANENT, lockoutAuthSet (part 2, section 8.6).
-LOCKOUT_AUTH_SET = 4
 NO_TRY_LEFT = int(tss.TPM2_RC.LOCKOUT)
 
 
 def guard_tries(connection: Connection, authorisation: bytes) -> None:
-    """Have the TPM count wrong PINs by our numbers, and nobody else reset the count; all tries are there then."""
+    """Have the TPM count wrong PINs by our numbers, and nobody else reset the count; all tries are there then.
+
+    A locked box can still be cleared (tpm_clear.py).
+    """
     esys = connection.esys
-    if not _property(connection, tss.TPM2_PT.PERMANENT) & LOCKOUT_AUTH_SET:
+    if not connection.permanent() & LOCKOUT_AUTH_SET:
         with connection.session() as session:
             esys.hierarchy_change_auth(tss.ESYS_TR.LOCKOUT, authorisation, session1=session)
     esys.tr_set_auth(tss.ESYS_TR.LOCKOUT, authorisation)
+    allow_clear(connection)
     with connection.session() as session:
         esys.dictionary_attack_parameters(
             MAX_TRIES, TRY_RETURNS_S, LOCKOUT_RECOVERY_S, tss.ESYS_TR.LOCKOUT, session1=session

@@ -40,6 +40,15 @@ from appliance.vault.keys import (
 )
 from appliance.vault.kit_publication import publish_kit
 from appliance.vault.passwords import Passwords
+from appliance.vault.reset import (
+    BEGUN_MARK,
+    CLEARED_MARK,
+    RESETTING,
+    ResetRight,
+    read_reset_right,
+    reset_right,
+    write_reset_right,
+)
 from appliance.vault.sessions import Sessions, StaffSession
 from appliance.vault.settings import VaultSettings
 from appliance.vault.slow_down import SlowDown
@@ -85,6 +94,7 @@ class Vault:
         self._settled_at = 0
         self._opening_changed = asyncio.Event()
         self._unlocking = asyncio.Lock()
+        self._reset_right: ResetRight | None = None
         self._turning = asyncio.Lock()
 
     @property
@@ -117,7 +127,9 @@ class Vault:
 
     async def change(self, change: Change) -> State:
         """Change the state, synced (Store.change)."""
-        return await self.store.change(change)
+        changed = await self.store.change(change)
+        self._keep_reset_right(changed)
+        return changed
 
     def check_change(self, change: Callable[[State, int], object]) -> None:
         """Raise what the change would raise now; used before the audit entry that must come first."""
@@ -145,6 +157,9 @@ class Vault:
             self._be_shut(error)
 
     async def _open(self) -> None:
+        if (self._folder / BEGUN_MARK).exists() or (self._folder / CLEARED_MARK).exists():
+            await self._go_on_with_reset()
+            return
         if (self._folder / LOCKED_MARK).exists():
             file = read_key_file(self._folder)
             if file is not None and file.unlock.way == "itself":  # not even opened: nothing of it comes into memory
@@ -160,6 +175,53 @@ class Vault:
             self.waits_for = "password"
             return
         await self._begin_with(opened)
+
+    async def _go_on_with_reset(self) -> None:
+        """Clear the TPM, then leave the data to praxissafe-reset.service, which waits for the second mark."""
+        if not (self._folder / CLEARED_MARK).exists():
+            await self.tpm.clear()
+            write_synced(self._folder / CLEARED_MARK, b"")
+            say("tpm_cleared", priority="notice")
+        self.shut_because = RESETTING
+
+    def reset_right(self) -> ResetRight:
+        """Give who may reset: by the state where it is open, else as it was last written down."""
+        if self._store is not None:
+            return reset_right(self.state)
+        return read_reset_right(self._folder)
+
+    def _keep_reset_right(self, state: State) -> None:
+        """Write down for a locked or shut box who may reset it; without room the older word stays until a start."""
+        right = reset_right(state)
+        if right == self._reset_right:
+            return
+        try:
+            write_reset_right(self._folder, right)
+        except Unavailable:
+            say("reset_right_not_written", priority="warning")
+            return
+        self._reset_right = right
+
+    async def check_resettable(self) -> None:
+        """Refused("clear_disabled") where the TPM cannot be cleared, Refused("reset_ticket") if a reset goes on."""
+        if self.shut_because == RESETTING:
+            raise Refused("reset_ticket")
+        try:
+            await self.tpm.check_clear()
+        except Tampered as error:
+            raise Refused("clear_disabled") from error
+
+    async def begin_reset(self) -> None:
+        """Put the mark from which there is no way back, forget the keys, and end: the next start goes on.
+
+        Unavailable("storage") before anything happened.
+        """
+        write_synced(self._folder / BEGUN_MARK, b"")
+        self.shut_because = RESETTING
+        self._opened = self._store = None
+        self._note_opening("")
+        self.ends.set()
+        await self._forget()
 
     async def _open_keys(self, unlocked: Unlocked | None) -> OpenedKeys | None:
         policy = read_boot_policy(self._settings.boot_policy)
@@ -282,6 +344,7 @@ class Vault:
         write_key_file(self._folder, made.file)
         await self.tpm.own(made.opened.keys.owner_authorisation)
         self._opened, self._store = made.opened, store
+        self._keep_reset_right(state)
         self._note_opening("")
 
     async def begin_turn(self, generation: int) -> None:

@@ -11,10 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "enrol", "disk_slot")
+PROCESSES = (
+    "vault",
+    "records",
+    "audit",
+    "practice",
+    "gateway",
+    "tunnel",
+    "backup",
+    "preview",
+    "presence",
+    "enrol",
+    "disk_slot",
+)
 SHARED = ("core", "contracts", "formats")
 HTTP_LIBRARIES = ("aiohttp", "http", "urllib", "yarl", "wsgiref", "socketserver", "requests", "httpx")
-WITHOUT_HTTP = ("vault", "records", "audit", "preview", "disk_slot")
+WITHOUT_HTTP = ("vault", "records", "audit", "preview", "presence", "disk_slot")
 IMPURE = ("asyncio", "os", "socket", "time", "threading", "subprocess", "tempfile", "random", "secrets", "ssl")
 #: library -> the only places that may import it (prefixes of paths).
 DOORS = {
@@ -106,6 +118,6 @@ def _rules_broken_by(found: Import) -> Iterator[str]:
         if not found.module.startswith(allowed):
             yield "provisioning stands on contracts, formats and core/errors"
     if part in WITHOUT_HTTP and found.top in HTTP_LIBRARIES:
-        yield "vault, records, audit, preview and disk_slot speak no HTTP"
+        yield "vault, records, audit, preview, presence and disk_slot speak no HTTP"
     if found.top in DOORS and not found.path.startswith(DOORS[found.top] or ("nowhere",)):
         yield f"{found.top} has one door"

@@ -21,11 +21,15 @@ from appliance.core.varlink import Interface
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "presence", "enrol")
 #: One process a connection, gone with its answer: an instance of a template (systemd.unit(5)).
 SHORT_LIVED = ("preview",)
 #: Runs as root for a moment, and ends: a row of its own kind in the table.
 AS_ROOT = ("disk-slot",)
+#: Asks and is never asked: it has no socket, not even for its metrics.
+DEAF = ("presence",)
+#: No process of the box: the oneshot that removes the data, once, when the keys are gone.
+RESET = "praxissafe-reset.service"
 RESIDENT = tuple(process for process in PROCESSES if process not in SHORT_LIVED)
 #: A second interface on a process's socket.
 ALSO_ANSWERS = {"records": ("snapshots",)}
@@ -120,7 +124,7 @@ def may_ask(process: str) -> dict[str, int | None]:
     for part in rows()[process].may_ask.split(", "):
         if part == "metrics of all":
             # enrol is gone by the time anybody looks at metrics, and a process of preview with its answer.
-            asked |= {other: None for other in RESIDENT if other not in (process, "enrol", *asked)}
+            asked |= {other: None for other in RESIDENT if other not in (process, "enrol", *DEAF, *asked)}
         elif part != "–":
             name, word = re.fullmatch(r"([a-z]+)(?: \(([a-z]+)(?: verbs?)?\))?", part).groups()  # type: ignore[union-attr]
             asked[name] = NUMBERS[word] if word else None
@@ -145,7 +149,7 @@ def verbs_of(caller: str) -> dict[str, list[str]]:
 
 def test_the_table_and_the_units_name_the_same_processes() -> None:
     assert set(rows()) == set(PROCESSES)
-    assert {path.name for path in UNITS.glob("*.service")} == set(map(service_name, (*PROCESSES, *AS_ROOT)))
+    assert {path.name for path in UNITS.glob("*.service")} == {*map(service_name, (*PROCESSES, *AS_ROOT)), RESET}
 
 
 @each_process
@@ -229,6 +233,10 @@ def test_a_short_lived_process_has_one_document_and_its_limits(process: str) -> 
 
 @each_process
 def test_a_process_answers_on_its_own_socket(process: str) -> None:
+    if process in DEAF:
+        assert rows()[process].listens == "–"
+        assert not (UNITS / f"praxis-{process}.socket").exists()
+        return
     socket = unit(f"praxis-{process}.socket")
     assert f"`{process}.sock`" in rows()[process].listens
     assert socket.values["ListenStream"] == [f"/run/praxissafe/{process}.sock"]
@@ -254,7 +262,7 @@ def test_people_reach_only_the_processes_of_the_table(process: str) -> None:
 
 
 def test_no_other_socket_and_no_datagram_is_listened_on() -> None:
-    expected = {f"praxis-{process}.socket" for process in PROCESSES} | {
+    expected = {f"praxis-{process}.socket" for process in PROCESSES if process not in DEAF} | {
         f"praxis-{process}-lan.socket" for process in PROCESSES if "LAN" in rows()[process].listens
     }
     assert {path.name for path in UNITS.rglob("*.socket")} == expected
@@ -295,7 +303,7 @@ def test_the_contracts_let_ask_whom_the_table_lets_ask(process: str) -> None:
     """Metrics aside, which every process answers practice (and root)."""
     counted = {asked: number for asked, number in may_ask(process).items() if number is not None}
     verbs = verbs_of(process)
-    metrics_only = set(RESIDENT) - set(verbs) if process == "practice" else set()
+    metrics_only = set(RESIDENT) - set(DEAF) - set(verbs) if process == "practice" else set()
     assert set(may_ask(process)) - metrics_only == set(verbs)
     assert {asked: len(verbs[asked]) for asked in counted} == counted
 
@@ -303,7 +311,7 @@ def test_the_contracts_let_ask_whom_the_table_lets_ask(process: str) -> None:
 @each_process
 def test_a_process_writes_its_own_state_and_nothing_else(process: str) -> None:
     unit = service(process)
-    own = {f"/var/lib/praxissafe/{process}"} if process not in ("tunnel", "preview", "enrol") else set()
+    own = {f"/var/lib/praxissafe/{process}"} if process not in ("tunnel", "preview", "presence", "enrol") else set()
     request = {"gateway": {"/run/praxissafe-page/request"}, "backup": DISKS}.get(process, set())
     assert unit.value("ProtectSystem") == "strict"
     assert set(unit.words("ReadWritePaths")) == set(unit.words("BindPaths")) == own | request
@@ -319,18 +327,21 @@ def test_a_process_writes_its_own_state_and_nothing_else(process: str) -> None:
 
 
 @each_process
-def test_only_vault_has_a_device(process: str) -> None:
+def test_only_vault_has_the_tpm_and_only_presence_reads_buttons(process: str) -> None:
     unit = service(process)
+    devices = {"vault": ["/dev/tpmrm0 rw"], "presence": ["char-input r"]}.get(process, [])
     assert unit.value("DevicePolicy") == "closed"
-    assert unit.values.get("DeviceAllow", []) == (["/dev/tpmrm0 rw"] if process == "vault" else [])
+    assert unit.values.get("DeviceAllow", []) == devices
     assert unit.value("PrivateDevices") == ("no" if process == "vault" else "yes")
+    assert ("-/dev/input" in unit.words("BindReadOnlyPaths")) == (process == "presence")
 
 
 def test_a_group_that_opens_doors_has_the_members_of_the_table() -> None:
     groups = {process: set(service(process).words("SupplementaryGroups")) for process in PROCESSES}
     spool = {process for process in PROCESSES if "praxis-spool" in groups[process]}
     assert spool == {"gateway", "records", "backup"}
-    assert all(groups[process] <= {"praxis-local", "praxis-spool"} for process in PROCESSES)
+    assert {process for process in PROCESSES if "input" in groups[process]} == {"presence"}
+    assert all(groups[process] <= {"praxis-local", "praxis-spool", "input"} for process in PROCESSES)
 
 
 def root_rows() -> dict[str, list[str]]:

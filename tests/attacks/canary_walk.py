@@ -46,6 +46,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "gateway": set(),
     # Who did what to which numbered thing: no names, no words.
     "audit": set(),
+    # Sees a button.
+    "presence": set(),
     # Draws PIN and r, compares proofs and passwords: never learns a link's secret, a document or a person. What a
     # device is called is in the list it keeps.
     "vault": HOLDER | {"password", "mistyped", "cookie", "device", "token"},

@@ -215,6 +215,8 @@ class Bench:
     clock: Clock
     stack: contextlib.AsyncExitStack
     away: dict[str, contextlib.AsyncExitStack]
+    #: vault's answers, for what practice may not ask.
+    vault: Any
     answers: list[Answer] = field(default_factory=list)
     documents: set[str] = field(default_factory=set)
     backup: PlayedBackup = field(default_factory=PlayedBackup)
@@ -283,7 +285,7 @@ async def practice_bench(
         async with served_practice(folder, listener, clock, **settings) as (desk, guard):
             async with contextlib.AsyncExitStack() as browsers:
                 box = desk.pages.box
-                bench = Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away)
+                bench = Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away, table)
                 bench.backup, bench.earlier = backup, earlier
                 yield bench
             if guard.bug.done():

@@ -15,11 +15,12 @@ from tests.architecture.test_units import service_name
 from tests.sandbox.probes import Probe, Probes
 from tests.simulators.demo_box import DemoBox
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "preview", "presence", "enrol")
 FREE = "free"
 ACTS = Path(__file__).with_name("forbidden_acts.py")
 PROGRAM_THAT_SAYS_ITS_USER = "/usr/lib/probe-user"
 STAND_IN_TPM = "/dev/tpmrm0"
+STAND_IN_BUTTON = "/dev/input/praxissafe-button"
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,11 @@ def probes(box: DemoBox) -> Iterator[Probes]:
         probes.reload()
         probes.run("install", "--mode=4755", "/usr/bin/id", PROGRAM_THAT_SAYS_ITS_USER)
         probes.run("mknod", "--mode=0666", STAND_IN_TPM, "c", "1", "3")  # null(4): there is no chip here to open
+        probes.run("mkdir", "-p", "/dev/input")
+        probes.run("mknod", "--mode=0666", STAND_IN_BUTTON, "c", "1", "3")
         yield probes
     finally:
-        probes.run("rm", "-f", PROGRAM_THAT_SAYS_ITS_USER, STAND_IN_TPM)
+        probes.run("rm", "-f", PROGRAM_THAT_SAYS_ITS_USER, STAND_IN_TPM, STAND_IN_BUTTON)
         probes.remove()
     assert host_pids(box.state) == before  # a probe that disturbs the box is a broken probe
 

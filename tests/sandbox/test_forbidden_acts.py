@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from tests.architecture.test_units import may_ask, service_name
-from tests.sandbox.conftest import PROCESSES, PROGRAM_THAT_SAYS_ITS_USER, STAND_IN_TPM, Captured
+from tests.sandbox.conftest import PROCESSES, PROGRAM_THAT_SAYS_ITS_USER, STAND_IN_BUTTON, STAND_IN_TPM, Captured
 from tests.sandbox.probes import FOLDER, Probes
 
 BOX = "/var/lib/praxissafe"
@@ -23,7 +23,7 @@ WITH_STATE = {"vault", "records", "audit", "practice", "gateway", "backup"}
 SEEN_OF_OTHERS = {"gateway": {f"{BOX}/records": ["spool"]}, "records": {f"{BOX}/backup": ["restored"]}}
 DIAL = {"tunnel", "backup"}
 USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "backup": 710,
-         "enrol": 713, "preview": 714}  # fmt: skip
+         "enrol": 713, "preview": 714, "presence": 715}  # fmt: skip
 NOT_THERE = {"ENOENT", "EACCES"}
 TPM_SOCKETS = ("/run/praxissafe-demo/tpm/tpm.sock", "/run/praxissafe-demo/tpm/tpm.sock.ctrl")
 SYSTEMD_HEARS = {"/run/systemd/notify", "/run/systemd/journal/socket"}
@@ -206,9 +206,18 @@ def test_only_vault_reaches_the_tpm(process: str, captured: Captured, free: Capt
     assert [said.failed for said in captured.try_all(*acts)] == expected
 
 
+def test_only_presence_is_given_the_buttons(process: str, captured: Captured, free: Captured) -> None:
+    free.does("open_device", STAND_IN_BUTTON)
+    assert free.does("list_folder", "/dev/input")
+    seen = captured.tries("open_device", STAND_IN_BUTTON).failed
+    assert seen == ("" if process in ("presence", "vault") else "ENOENT")
+
+
 def test_a_process_has_no_device_but_those_that_are_none(process: str, captured: Captured, free: Captured) -> None:
     pseudo = {f"/dev/{name}" for name in ("full", "null", "random", "urandom", "zero", "pts/ptmx", "tty")}
-    assert set(captured.does("find_devices")) <= pseudo | ({STAND_IN_TPM} if process == "vault" else set())
+    # vault sees all of /dev, and the stand-ins are null(4), which nobody is denied.
+    own = {"vault": {STAND_IN_TPM, STAND_IN_BUTTON}, "presence": {STAND_IN_BUTTON}}
+    assert set(captured.does("find_devices")) <= pseudo | own.get(process, set())
     assert "/dev/net/tun" in free.does("find_devices")
 
 

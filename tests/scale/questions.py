@@ -62,6 +62,9 @@ NOT_MEASURED: dict[Route, str] = {
     ("POST", "/restore/abandon"): "once in a box's life, before anybody uses it",
     ("POST", "/shares/earlier"): "after a restore only; as POST /patients/{patient}/shares, at most 50 times",
     ("POST", "/shares/earlier/drop"): "after a restore only",
+    ("GET", "/reset"): "for everybody, without a question to anybody",
+    ("POST", "/reset"): "touches nothing that grows with patients or documents",
+    ("POST", "/reset/finish"): "ends the box that measures",
     ("PUT", "/intake/v1/documents"): "no page: practice software's way in",
     ("PUT", "/intake/v1/documents/{key}"): "no page: practice software's way in",
 }

@@ -1,0 +1,1 @@
+"""Says to vault that somebody held the box's own button."""
