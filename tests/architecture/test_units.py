@@ -354,7 +354,7 @@ def root_rows() -> dict[str, list[str]]:
 def test_what_runs_as_root_has_a_row_and_nothing_else_does() -> None:
     assert set(root_rows()) == set(AS_ROOT)
     without_user = {path.name for path in UNITS.glob("*.service") if "User" not in unit(path.name).values}
-    assert without_user == {f"praxis-{process}.service" for process in AS_ROOT}
+    assert without_user == {*(f"praxis-{process}.service" for process in AS_ROOT), RESET}
 
 
 @pytest.mark.parametrize("process", AS_ROOT)
