@@ -29,7 +29,7 @@ from appliance.practice.watching import watch_on
 #: A store over the network is tried, and a repository made there.
 STORE_TIMEOUT_S = 120.0
 #: So many generations are listed; the drawing shows the rest.
-LISTED = 10
+LISTED = 5
 
 
 class BackupRoutes:

@@ -72,7 +72,7 @@ async def test_the_sentence_the_drawing_and_the_list_say_the_same(bench, browser
     assert texts("backup.standing.good_today") in page.text
     assert texts("backup.days_label", number=27) in page.text
     assert [page.text.count(f'<g class="{mark}">') for mark in ("tested", "made", "none")] == [27, 1, 2]
-    assert texts.count("backup.older", 18) in page.text
+    assert texts.count("backup.older", 23) in page.text
     assert texts("backup.keeps", days=90) in page.text
     assert texts("store.cannot") in page.text
 
