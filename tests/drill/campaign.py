@@ -132,6 +132,7 @@ async def _new_box(box: DemoBox, before: Before, report: Report, tell: Callable[
         if "restore-missing" in done.by_id:
             report.faults.append(done.by_id["restore-missing"])
         await _compare(box, before, report)
+        tell(f"{report.documents} documents compared, {len(report.faults)} faults")
         with report.timed("shares made anew"):
             links = await pages.share_anew(staff)
         opened = set()

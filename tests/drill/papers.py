@@ -43,5 +43,5 @@ def lengths(drill: Drill) -> list[int]:
 
 def scans(drill: Drill) -> Iterator[Paper]:
     """Give the documents; their bytes are noise, which nothing on the way makes smaller."""
-    for paper, length in zip(papers(drill.size), lengths(drill), strict=True):
-        yield replace(paper, content=HEAD + os.urandom(length - len(HEAD)))
+    for number, (paper, length) in enumerate(zip(papers(drill.size), lengths(drill), strict=True)):
+        yield replace(paper, patient=number % drill.patients, content=HEAD + os.urandom(length - len(HEAD)))
