@@ -85,9 +85,14 @@ class Folders:
                     path.unlink()
 
     def drop_restored(self, folders: list[str]) -> None:
-        """Remove the fetched files of some of the 256 folders."""
+        """Remove the fetched files of some of the 256 folders; the folders stay, for a new one would have no group.
+
+        restic gives the folder above them the mode that it had on the box before, without the set-group-ID bit.
+        """
         for name in folders:
-            shutil.rmtree(self.restored / SNAPSHOT / "sealed" / name, ignore_errors=True)
+            folder = self.restored / SNAPSHOT / "sealed" / name
+            for path in list(folder.iterdir()) if folder.is_dir() else []:
+                path.unlink(missing_ok=True)
 
     def empty_restored(self) -> None:
         """Remove all that was fetched; the folder itself stays (records has it bound in). Unavailable("storage")."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from appliance.backup.cycle import PORTIONS
+from appliance.backup.cycle import FOLDERS, PORTIONS
 from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.folders import BUNDLE
 from appliance.backup.repository import Repository
@@ -29,7 +29,7 @@ async def restore(desk: Desk, generation: int) -> Outcome:
     snapshot = listed.find(generation).snapshot
     try:
         desk.folders.empty_restored()
-        desk.folders.make_restored([])
+        desk.folders.make_restored(FOLDERS)
         await repository.fetch_rows(snapshot)
         if listed.erased:
             await repository.fetch_erased(listed.erased[-1])
