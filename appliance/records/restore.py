@@ -18,7 +18,7 @@ from pathlib import Path
 from appliance.contracts.snapshots import Contents
 from appliance.contracts.vault import EndRestore, OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
 from appliance.core.errors import NotFound, Refused, Tampered
-from appliance.records import documents, erased, erasure, patients, previews, restoring, snapshot
+from appliance.records import documents, erased, erasure, patients, previews, restoring, search, snapshot
 from appliance.records.adopting import Adopted, Adopting
 from appliance.records.archive import Archive
 from appliance.records.copy_check import digests_in
@@ -233,7 +233,8 @@ def _owner(rows: Rows, document: str) -> tuple[str, str] | None:
 
 
 def _give_up(rows: Rows) -> None:
-    for table in ("document_words", *reversed(TAKEN)):
+    search.forget_all(rows)
+    for table in reversed(TAKEN):
         rows.change(f"DELETE FROM {table}")  # noqa: S608 (names from TAKEN)
     erasure.note_erased(rows)
     restoring.give_up(rows)

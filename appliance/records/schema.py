@@ -7,6 +7,16 @@ deleting the rows erases it. Layout: docs/formats/records-store.md.
 
 from __future__ import annotations
 
+#: The index of search.py.
+DOCUMENT_WORDS = (
+    """
+    CREATE VIRTUAL TABLE document_words USING fts5 (
+        names, words, tokenize = 'ascii', detail = 'column', prefix = '2 3'
+    )
+    """,
+    "INSERT INTO document_words (document_words, rank) VALUES ('secure-delete', 1)",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
@@ -87,12 +97,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text TEXT NOT NULL
         ) STRICT
         """,
-        """
-        CREATE VIRTUAL TABLE document_words USING fts5 (
-            names, words, tokenize = 'ascii', detail = 'column', prefix = '2 3'
-        )
-        """,
-        "INSERT INTO document_words (document_words, rank) VALUES ('secure-delete', 1)",
+        *DOCUMENT_WORDS,
     ),
     (
         # A document's picture: a sealed file of its own under an identifier and a key of its own.

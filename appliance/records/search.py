@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from appliance.records.database import Rows
 from appliance.records.names import text_search_words, text_words
+from appliance.records.schema import DOCUMENT_WORDS
 
 #: About 130 closely written pages; what comes after is not searched.
 MAX_TEXT_CHARACTERS = 400_000
@@ -67,6 +68,14 @@ def forget_document(rows: Rows, document: str) -> None:
     if known is not None:
         rows.change("DELETE FROM document_words WHERE rowid = ?", known[0])
         rows.change("DELETE FROM document_texts WHERE number = ?", known[0])
+
+
+def forget_all(rows: Rows) -> None:
+    """Forget every document: one by one would take minutes."""
+    rows.change("DROP TABLE document_words")
+    for statement in DOCUMENT_WORDS:
+        rows.change(statement)
+    rows.change("DELETE FROM document_texts")
 
 
 def rename_patient(rows: Rows, patient: str, family_name: str, given_name: str) -> None:

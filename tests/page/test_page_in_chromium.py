@@ -77,6 +77,20 @@ async def test_text_picture_and_pdf_are_shown(page: Page, share: MadeShare) -> N
     await expect(viewer.locator(".page p").first).to_contain_text("Röntgen Thorax in zwei Ebenen")
 
 
+async def test_a_document_that_another_box_sealed_is_shown_beside_the_share_s_own(
+    page: Page, side: PatientSide
+) -> None:
+    samples = [
+        Sample("alt.txt", "Von früher", "finding", "text/plain", [b"vom Vorgaenger"], box="ab" * 16),
+        Sample("neu.txt", "Von heute", "finding", "text/plain", [b"von dieser Box"]),
+    ]
+    await open_share(page, side.make_share(samples).link)
+    for title, text in (("Von früher", "vom Vorgaenger"), ("Von heute", "von dieser Box")):
+        await page.get_by_role("button", name=f"{title} öffnen").click()
+        assert await page.locator("pre").inner_text() == text
+        await page.get_by_role("button", name="Zurück").click()
+
+
 async def test_the_viewer_is_another_origin_and_connects_nowhere(
     page: Page, share: MadeShare, errors: list[str]
 ) -> None:

@@ -28,18 +28,27 @@ from appliance.contracts.snapshots import (
     OpenCopy,
     WriteErasedList,
 )
-from appliance.contracts.vault import BeginRestore, OpenOldDatabase, OpenShare, ReadPin
+from appliance.contracts.vault import (
+    BeginRestore,
+    OpenGeneration,
+    OpenOldDatabase,
+    OpenShare,
+    ReadPin,
+    SealGeneration,
+)
 from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
 from appliance.core.metrics import render
 from appliance.formats.envelope import DocumentOpener
 from appliance.formats.share_link import derive, manifest_key, parse_secret
 from appliance.formats.share_manifest import open_manifest, parse_key, sealed_on
 from appliance.records import documents, erasure, schema, turning
+from appliance.records.database import Database
 from tests.records.bench import PDF
 from tests.records.dying_restore import ABANDONED, FINISHING, MOMENTS
 from tests.records.lost_box import NOW, LostBox, lose_a_box, new_box, restore_all
 from tests.records.test_sealed_for import PICTURE, read_preview
 from tests.vault.bench import PASSWORD
+from tests.vault.test_kit import made_kit
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,8 +178,6 @@ async def test_what_was_erased_again_opens_nowhere_and_stays_on_the_list(bench, 
 
 async def test_a_restored_box_is_backed_up_and_restored_again(tmp_path, side, lost):
     """Documents of the first box keep its name over two restores; the second box's own get the second's."""
-    from appliance.contracts.vault import SealGeneration
-    from tests.vault.test_kit import made_kit
 
     async with side.records() as bench:
         await restore_all(bench, lost)
@@ -315,7 +322,6 @@ async def test_the_old_keys_are_forgotten_at_the_end(side, bench, lost):
 
 
 async def test_sheets_of_another_kit_open_nothing(tmp_path, side, bench, lost):
-    from tests.vault.test_kit import made_kit
 
     other = await made_kit(side.vault, side.session)
     first, second, _ = other.sheets
@@ -421,8 +427,6 @@ async def test_a_list_that_is_none_ends_no_restore(bench, lost, content):
 
 async def with_old_copy(side, lost, work):
     """Change the fetched copy as the old box itself would have written it."""
-    from appliance.contracts.vault import OpenGeneration
-    from appliance.records.database import Database
 
     await side.vault.ask(OpenGeneration(bundle=lost.bundle))
     key = (await side.vault.ask(OpenOldDatabase())).key

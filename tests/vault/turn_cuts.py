@@ -140,7 +140,8 @@ def clock() -> Clock:
 def wire(folder: Path, tpm: CountingTpm, store: Store, keys: Keys, database: Recorded, log: list[Step]) -> Box:
     vault = Vault(SimpleNamespace(state=str(folder)), tpm, b"", None, clock())
     vault._opened, vault._store = opened_keys(keys), store
-    archive = SimpleNamespace(database=database, vault=None, turning=asyncio.Lock())
+    archive = SimpleNamespace(database=database, vault=None, turning=asyncio.Lock(), not_restoring=asyncio.Event())
+    archive.not_restoring.set()
     box = Box(vault, archive, log)
     archive.vault = SimpleNamespace(ask=box.ask)
     return box
