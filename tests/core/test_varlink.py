@@ -41,6 +41,11 @@ class Break(Call[Sum]):
     callers: ClassVar = frozenset({"practice"})
 
 
+class Read(Call[Sum]):
+    reply: ClassVar = Sum
+    callers: ClassVar = frozenset({"practice"})
+
+
 class Take(Call[Sum]):
     reply: ClassVar = Sum
     callers: ClassVar = frozenset({"practice"})
@@ -67,7 +72,7 @@ class Vault(Call[Sum]):
     callers: ClassVar = frozenset({"vault"})
 
 
-VERBS = [Add, Fail, Break, Take, Give, Keep, Vault]
+VERBS = [Add, Fail, Break, Read, Take, Give, Keep, Vault]
 TEST = Interface("de.praxissafe.Test", {verb.__name__: verb for verb in VERBS}, "interface de.praxissafe.Test\n")
 
 
@@ -81,6 +86,10 @@ async def fail(call, caller):
 
 async def break_(call, caller):
     raise ZeroDivisionError("a bug with a name in it: Erika Mustermann")
+
+
+async def read(call, caller):
+    raise PermissionError("/a/folder/with/a/name")
 
 
 async def take(call, caller, stream):
@@ -103,7 +112,7 @@ async def keep(call, caller, descriptor):
     return Sum(total=1)
 
 
-ANSWERS = {Add: add, Fail: fail, Break: break_, Take: take, Give: give, Keep: keep, Vault: add}
+ANSWERS = {Add: add, Fail: fail, Break: break_, Read: read, Take: take, Give: give, Keep: keep, Vault: add}
 
 
 @contextlib.asynccontextmanager
@@ -198,10 +207,11 @@ async def test_a_message_over_the_cap_is_refused(tmp_path):
         assert await peer.ask(Add(left=1)) == Sum(total=1)
 
 
-async def test_a_bug_ends_the_server_and_its_text_travels_nowhere(tmp_path):
+@pytest.mark.parametrize("call", [Break(), Read()], ids=["a bug", "a file that cannot be read"])
+async def test_a_bug_ends_the_server_and_its_text_travels_nowhere(tmp_path, call):
     async with serving(tmp_path) as (peer, _, task):
         with pytest.raises(Unavailable, match="peer_lost"):
-            await peer.ask(Break())
+            await peer.ask(call)
         with pytest.raises(BaseExceptionGroup):
             await task
 
