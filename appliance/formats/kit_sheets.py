@@ -63,12 +63,14 @@ def known_word(typed: str) -> str | None:
 def typed_words(typed: str) -> list[str]:
     """Give the words of a text, whatever stands between them; nothing has to where each is typed by four letters.
 
-    No word of the list is longer than eight letters, and none is two others' first four letters.
+    No word of the list is longer than eight letters. A run that is itself a word ("advocate") is that word, and not
+    the first letters of two.
     """
     words = []
     for run in _SEPARATORS.split(typed.lower()):
         parts = [run[place : place + KNOWN_LETTERS] for place in range(0, len(run), KNOWN_LETTERS)]
-        words += parts if len(parts) > 1 and all(part in _BY_FIRST_LETTERS for part in parts) else [run]
+        is_cut = run not in WORD_INDEX_MAP and all(part in _BY_FIRST_LETTERS for part in parts)
+        words += parts if is_cut else [run]
     return [word for word in words if word]
 
 
