@@ -72,15 +72,6 @@ class WriteErasedList(Call[ErasedList]):
     callers: ClassVar = _BY_BACKUP
 
 
-class ForgetErased(Call[Done]):
-    """Forget what was erased before a moment: the oldest generation that there still is was taken then."""
-
-    reply: ClassVar = Done
-    callers: ClassVar = _BY_BACKUP
-
-    before: Seconds
-
-
 class CheckCopy(Call[Contents]):
     """The restore test: open the fetched database and hold it, and the fetched files in `folders`, against the rows.
 
@@ -153,12 +144,16 @@ class FinishRestore(Call[Restored]):
     """Erase again what the old box had erased since (restored/snapshot/erased.json), then answer everyone again.
 
     `shares` that were open are dead, and may be made anew (Records.ListEarlierShares). Documents whose file is
-    missing keep their row and are counted. Refused("no_copy"); Refused("folders_left") before every folder is
-    adopted; Tampered("erased_list").
+    missing, or whose key does not open, keep their row and are counted. Refused("no_copy"); Refused("folders_left")
+    before every folder is adopted; NotFound("erased_list") if no list lies there, Tampered("erased_list") if it was
+    not written by a box of this kit (Vault.CheckErasedList): backup then fetches an older one, and says
+    `without_list` once it has none left.
     """
 
     reply: ClassVar = Restored
     callers: ClassVar = _BY_BACKUP
+
+    without_list: bool = False
 
 
 class AbandonRestore(Call[Done]):
@@ -174,7 +169,6 @@ SNAPSHOTS = Interface.of(
     MakeSnapshot,
     DropSnapshot,
     WriteErasedList,
-    ForgetErased,
     CheckCopy,
     OpenCopy,
     AdoptFiles,

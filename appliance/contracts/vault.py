@@ -1054,6 +1054,31 @@ class ReadRepositoryPassword(Call[RepositoryPassword]):
     old: bool = False
 
 
+class ErasedListProof(Struct):
+    """HMAC-SHA256 of a list of what was erased, under the kit in use; "" of 0 bytes without a kit."""
+
+    proof: Annotated[bytes, msgspec.Meta(max_length=32)]
+
+
+class ProveErasedList(Call[ErasedListProof]):
+    """Prove that this box wrote a list of what was erased: whoever holds two sheets of its kit can check it."""
+
+    reply: ClassVar = ErasedListProof
+    callers: ClassVar = frozenset({"records"})
+
+    digest: Bytes32
+
+
+class CheckErasedList(Call[Done]):
+    """Check such a proof by the kit whose sheets began a restore. Tampered("erased_list"), Refused("no_restore")."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = frozenset({"records"})
+
+    digest: Bytes32
+    proof: Bytes32
+
+
 class BegunRestore(Struct):
     """The kit whose sheets were read."""
 
@@ -1112,16 +1137,16 @@ class OldDocumentKey(Struct):
 
 
 class RewrappedKeys(Struct):
-    """The same keys under this box's newest erasure key, in the same order."""
+    """The same keys under this box's newest erasure key, in the same order; None for one that does not open."""
 
-    wrapped: list[Wrapped]
+    wrapped: list[Wrapped | None]
     generation: Generation
 
 
 class RewrapOldDocumentKeys(Call[RewrappedKeys]):
     """Wrap the old box's document keys for this box; none is given in the clear.
 
-    Refused("no_restore"), Tampered("document_key", position) if one is not of the generation that was opened.
+    Refused("no_restore"). A key that was lost on the old box already costs its document and no other.
     """
 
     reply: ClassVar = RewrappedKeys
@@ -1198,6 +1223,8 @@ VAULT = Interface.of(
     ReadKeysMark,
     KeepGenerations,
     ReadRepositoryPassword,
+    ProveErasedList,
+    CheckErasedList,
     BeginRestore,
     OpenGeneration,
     OpenOldDatabase,
