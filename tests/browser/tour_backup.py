@@ -1,4 +1,5 @@
 """The pages of backup, restore and earlier shares that a demo box cannot come to: a practice with a played backup.
+And those of a shut box.
 
 `show(page, name)` is called at each, as in tour.py. Run beside a browser that trusts the bench's authority.
 """
@@ -20,13 +21,12 @@ from appliance.contracts.vault import EndRestore
 from appliance.core.errors import Unavailable
 from appliance.practice import watching
 from tests.browser.chromium import TIMEOUT_MS, opened_chromium
+from tests.browser.tour_reset import LOOKED_AT_S, shut_tour
 from tests.practice.backup_peer import DAY_S, EMPTY, earlier_share, generation, running, store_state
 from tests.practice.bench import NAME, PASSWORD, Bench, Browser, practice_bench
 
 Show = Callable[[Page, str], Awaitable[None]]
 OLD_BOX = "4f1c09d2" * 4
-#: Nobody could look at a page that loads itself again meanwhile.
-LOOKED_AT_S = 600
 PATIENTS = (
     ("Mustermann", "Erika"),
     ("Öztürk", "Aylin"),
@@ -48,6 +48,7 @@ async def played_tour(show: Show, language: str = "de-DE") -> list[str]:
                 page = await context.new_page()
                 page.on("console", lambda message: said.append(message.text))
                 await BackupTour(bench, desk, page, show).walk()
+                await shut_tour(page, bench.desk.peers.vault, show)
                 await context.close()
     return said
 
