@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
+import msgspec
 from playwright.async_api import Page
 
 from appliance.contracts.backup import Outcome, SetStore
@@ -27,6 +28,8 @@ from tests.practice.bench import NAME, PASSWORD, Bench, Browser, practice_bench
 
 Show = Callable[[Page, str], Awaitable[None]]
 OLD_BOX = "4f1c09d2" * 4
+#: How long the work that is shown has been under way.
+BEGAN_S = 600
 PATIENTS = (
     ("Mustermann", "Erika"),
     ("Öztürk", "Aylin"),
@@ -99,7 +102,7 @@ class BackupTour:
         backup.kept(now, failed=(2, 9, 10))
         await self._at("/backup", "backup-good")
         await self._at("/backup/forget", "backup-forget")
-        backup.changed(running=running("backup"))
+        backup.changed(running=running("backup", began_at=now - BEGAN_S))
         await self._at("/backup", "backup-running")
         backup.kept(now, failed=(0, 1, 2, 3))
         backup.changed(
@@ -133,6 +136,7 @@ class BackupTour:
         await self._at("/patients", "restore-interrupted")
         await self._send("/restore/start")
         await page.locator("#progress").wait_for()
+        bench.backup.changed(running=running("restore", began_at=now - BEGAN_S))
         await self._at("/restore?why=unsaved", "restore-running")
         bench.earlier.restoring = False
         await bench.desk.peers.vault.ask(EndRestore())
@@ -144,6 +148,9 @@ class BackupTour:
 
     async def _earlier(self) -> None:
         bench, page = self._bench, self._page
+        ended = bench.backup.state.last_restore
+        assert ended is not None
+        bench.backup.changed(last_restore=msgspec.structs.replace(ended, missing=0, shares=len(PATIENTS)))
         for number, (family, given) in enumerate(PATIENTS):
             patient = await self._desk.add_patient(family, given)
             document = await self._desk.add_document(patient, title="Befund A")
