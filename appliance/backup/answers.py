@@ -122,7 +122,7 @@ class BackupAnswers:
         self._keeper.check_idle()
         await self._desk.records.ask(snapshots.AbandonRestore())
         self._desk.folders.empty_restored()
-        self._desk.state.change(restoring=0, rows_taken=False)
+        self._desk.state.change(restoring=0, rows_taken=False, finishing=False)
         return Done()
 
     async def _check(self, token: str, *, touch: bool = True) -> None:

@@ -107,7 +107,8 @@ class Keeper:
         desk, state = self._desk, self._desk.state.now
         with contextlib.suppress(PraxisError):
             await desk.records.ask(DropSnapshot(), timeout_s=RECORDS_TIMEOUT_S)
-            desk.folders.empty_restored()
+            if not state.finishing:
+                desk.folders.empty_restored()
         if state.restoring and state.last_restore is None and desk.running is None and desk.stores.kept:
             self.start_restore(state.restoring)
 
@@ -184,6 +185,7 @@ class Keeper:
             # What records never began is over; what it began goes on when it is asked for again.
             restoring=0 if good or not state.now.rows_taken else state.now.restoring,
             rows_taken=state.now.rows_taken and not good,
+            finishing=False,
             erased=None if good else state.now.erased,
         )
         outcomes.add("restore_good" if good else "restore_failed")

@@ -16,8 +16,9 @@ from appliance.backup.folders import BUNDLE, ERASED_LIST, SNAPSHOT
 from appliance.backup.restic import HOST, Restic
 from appliance.contracts.backup import Generation
 from appliance.contracts.snapshots import Contents
-from appliance.core.errors import NotFound, PraxisError, Tampered
+from appliance.core.errors import NotFound, PraxisError, Tampered, Unavailable
 
+OPEN_TRIES = 5
 GENERATION, ERASED = "generation", "erased"
 #: How far: bytes done, bytes in all, files done, files in all.
 OnProgress = Callable[[int, int, int, int], None]
@@ -86,8 +87,18 @@ class Repository:
         self._restored = restored
 
     async def open(self, patience_s: float | None) -> None:
-        """Try the password; NotFound("repository"), Refused("repository_password")."""
-        await self._restic.run("cat", "config", patience_s=patience_s)
+        """Try the password; NotFound("repository"), Refused("repository_password").
+
+        Tried anew if the reason is not known: restic sometimes ends before it has passed on what ssh said.
+        """
+        for tries_left in range(OPEN_TRIES - 1, -1, -1):
+            try:
+                await self._restic.run("cat", "config", patience_s=patience_s)
+            except Unavailable as error:
+                if error.code != "store_failed" or not tries_left:
+                    raise
+            else:
+                return
 
     async def make(self, patience_s: float | None) -> None:
         """Make a repository."""

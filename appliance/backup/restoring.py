@@ -15,14 +15,16 @@ from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.folders import BUNDLE
 from appliance.backup.repository import Repository
 from appliance.contracts.backup import Outcome
-from appliance.contracts.snapshots import AdoptedFiles, AdoptFiles, FinishRestore, OpenCopy
-from appliance.core.errors import NotFound, PraxisError
+from appliance.contracts.snapshots import AdoptedFiles, AdoptFiles, FinishRestore, OpenCopy, Restored
+from appliance.core.errors import NotFound, PraxisError, Refused, Tampered
 
 MAX_BUNDLE_BYTES = 4096
 
 
 async def restore(desk: Desk, generation: int) -> Outcome:
     """Bring a generation back, or go on with it; raises what hinders it."""
+    if desk.state.now.finishing and (finished := await _finished_before(desk)):
+        return finished
     desk.step("fetch")
     repository, _ = await desk.open_with_sheets(desk.stores.required())
     listed = await repository.list()
@@ -39,17 +41,35 @@ async def restore(desk: Desk, generation: int) -> Outcome:
         desk.step("adopt", total_files=opened.contents.files)
         await _adopt_all(desk, repository, snapshot, opened.folders)
         desk.step("finish")
+        desk.state.change(finishing=True)
         done = await desk.records.ask(FinishRestore(), timeout_s=RECORDS_TIMEOUT_S)
     finally:
         with contextlib.suppress(PraxisError):
             desk.folders.empty_restored()
+    return _outcome(desk, done, opened.box)
+
+
+async def _finished_before(desk: Desk) -> Outcome | None:
+    """Say how it ended if records was finishing, or had finished, when this process ended; None: fetch again."""
+    desk.step("finish")
+    try:
+        return _outcome(desk, await desk.records.ask(FinishRestore(), timeout_s=RECORDS_TIMEOUT_S), "")
+    except Refused as error:
+        if error.code != "no_copy":
+            return None
+        return Outcome(at=desk.now(), code="", took_s=desk.now() - desk.state.now.restore_began_at)
+    except (Tampered, NotFound):
+        return None
+
+
+def _outcome(desk: Desk, done: Restored, box: str) -> Outcome:
     return Outcome(
         at=desk.now(),
         code="",
         documents=done.contents.documents,
         bytes=done.contents.bytes,
         took_s=desk.now() - desk.state.now.restore_began_at,
-        box=opened.box,
+        box=box,
         erased=done.erased,
         missing=done.missing,
         shares=done.shares,

@@ -34,6 +34,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     restoring: int = 0
     #: records has begun to take it in.
     rows_taken: bool = False
+    #: records was asked to finish; whether it has, only records knows.
+    finishing: bool = False
     restore_began_at: int = 0
 
 

@@ -60,13 +60,27 @@ def known_word(typed: str) -> str | None:
     return word if word in WORD_INDEX_MAP else _BY_FIRST_LETTERS.get(word)
 
 
+def typed_words(typed: str) -> list[str]:
+    """Give the words of a text, whatever stands between them; nothing has to where each is typed by four letters.
+
+    No word of the list is longer than eight letters. A run that is itself a word ("advocate") is that word, and not
+    the first letters of two.
+    """
+    words = []
+    for run in _SEPARATORS.split(typed.lower()):
+        parts = [run[place : place + KNOWN_LETTERS] for place in range(0, len(run), KNOWN_LETTERS)]
+        is_cut = run not in WORD_INDEX_MAP and all(part in _BY_FIRST_LETTERS for part in parts)
+        words += parts if is_cut else [run]
+    return [word for word in words if word]
+
+
 def read_sheet(typed: str, sheet: int) -> Share:
     """Read the words of a sheet as typed or scanned; `sheet` (1 or 2) is which of the two, for the failure.
 
     Invalid: "kit_word_count" (count), "kit_word_unknown" (word), "kit_word_wrong" (word: the one that alone explains
     the checksum), "kit_words_wrong" (several are wrong), "kit_sheet_foreign" (words, but not of a recovery kit).
     """
-    words = [word for word in _SEPARATORS.split(typed.lower()) if word]
+    words = typed_words(typed)
     if len(words) != WORDS:
         raise Invalid("kit_word_count", sheet=sheet, count=len(words))
     known = [known_word(word) for word in words]

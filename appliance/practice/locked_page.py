@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from pathlib import Path
 
-import jinja2
 from aiohttp import web
 
 from appliance.contracts.vault import DescribeOpening, ReadTries, Tries, UnlockByComputer, UnlockByPassword
@@ -24,7 +22,7 @@ from appliance.practice.guard import FOREIGN_HOST, Answer, add_headers, is_own_p
 from appliance.practice.lan_certificate import LanCertificate, host_of, stored_certificate
 from appliance.practice.language import COOKIE as LANGUAGE_COOKIE
 from appliance.practice.language import LANGUAGES, choose
-from appliance.practice.pages import status_of
+from appliance.practice.pages import status_of, template_environment
 from appliance.practice.reset_page import ResetPages
 from appliance.practice.settings import PracticeSettings
 from appliance.practice.shut_page import STATIC_FOLDER, serve_until
@@ -69,13 +67,7 @@ class LockedPage:
         self._authority = certificate.authority.read_bytes()
         self._style = (STATIC_FOLDER / "style.css").read_bytes()
         self._texts = read_texts()
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        environment = template_environment()
         self._template = environment.get_template("unlock.html")
 
     def application(self) -> web.Application:

@@ -8,9 +8,7 @@ vault and is kept nowhere; what vault gave for it is in the one form that follow
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
-import jinja2
 from aiohttp import web
 
 from appliance.contracts.vault import BeginReset, FinishReset
@@ -20,7 +18,7 @@ from appliance.practice import fields
 from appliance.practice.guard import is_own_page, read_form
 from appliance.practice.language import COOKIE as LANGUAGE_COOKIE
 from appliance.practice.language import LANGUAGES, choose
-from appliance.practice.pages import status_of
+from appliance.practice.pages import status_of, template_environment
 from appliance.practice.texts import Texts, read_texts
 
 RESET_PATH = "/reset"
@@ -37,13 +35,7 @@ class ResetPages:
     def __init__(self, vault: Peer | WatchedPeer, texts: dict[str, Texts] | None = None) -> None:
         self._vault = vault
         self._texts = texts or read_texts()
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        environment = template_environment()
         self._template = environment.get_template("reset.html")
 
     def table(self) -> list[web.RouteDef]:

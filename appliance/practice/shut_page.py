@@ -12,7 +12,6 @@ import socket
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
-import jinja2
 from aiohttp import web
 
 from appliance.contracts.vault import DescribeOpening
@@ -23,6 +22,7 @@ from appliance.practice.connections import Connections
 from appliance.practice.guard import add_headers
 from appliance.practice.lan_certificate import LanCertificate, stored_certificate
 from appliance.practice.language import LANGUAGES
+from appliance.practice.pages import template_environment
 from appliance.practice.reset_page import ResetPages
 from appliance.practice.settings import PracticeSettings
 from appliance.practice.texts import Texts, read_texts
@@ -94,11 +94,7 @@ def shut_application(why: str, vault: Peer | WatchedPeer) -> web.Application:
 
 def shut_page(why: str, texts: Mapping[str, Texts]) -> bytes:
     """Make the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment()
     reason = why if texts[LANGUAGES[0]].known(f"shut.{why}.what") else OTHER
     shown = [(language, texts[language]) for language in LANGUAGES]
     return environment.get_template("shut.html").render(shown=shown, reason=reason, code=why).encode()

@@ -79,7 +79,7 @@ def folder_store(name: str = "share") -> Store:
 
 
 @contextlib.asynccontextmanager
-async def box(folder: Path, *, disks: Path | None = None, keep: bool = False, **settings) -> AsyncIterator[Box]:
+async def box(folder: Path, *, disks: Path | None = None, keep: bool = False) -> AsyncIterator[Box]:
     """Run a box's backup on a folder; `keep` runs what begins work by itself."""
     folder.mkdir(exist_ok=True)
     state = folder / "backup"
@@ -88,7 +88,10 @@ async def box(folder: Path, *, disks: Path | None = None, keep: bool = False, **
     folders = Folders(state)
     folders.make()
     chosen = BackupSettings(
-        state_folder=str(state), disks_folder=str(disks or folder / "disks"), look_every_s=3600, **settings
+        state_folder=str(state),
+        disks_folder=str(disks or folder / "disks"),
+        look_every_s=3600,
+        store_patience_s=60,  # a busy machine is no store that is away
     )
     records = SimulatedRecords(folder / "archive", folders.work / "snapshot", folders.restored)
     vault, clock = SimulatedVault(), Clock()

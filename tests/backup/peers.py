@@ -256,6 +256,8 @@ class SimulatedRecords:
         return contract.AdoptedFiles(files=adopted, bytes=0, missing=self.missing)
 
     async def answer_finish_restore(self, _, __: Caller) -> contract.Restored:
+        if not self.opened:
+            raise Refused("no_copy")
         if {name[:2] for name in self.wanted} - {name[:2] for name in self.rows} and not self.missing:
             raise Refused("folders_left")
         erased = json.loads((self.restored / "snapshot/erased.json").read_text())

@@ -31,7 +31,7 @@ def typed(text: str) -> float:
 
 def sheet(words: list[str]) -> float:
     """Type a sheet by the first letters of its words."""
-    keys = sum(min(LETTERS_OF_A_WORD, len(word)) + 1 for word in words)
+    keys = sum(min(LETTERS_OF_A_WORD, len(word)) for word in words)
     return THINK_S * len(words) / WORDS_AT_A_GLANCE + POINT_S + CLICK_S + 2 * HOME_S + keys * KEY_S
 
 
@@ -46,7 +46,9 @@ def script(sheets: list[list[str]], place: str, password: str, old_box: str, sha
         Step("Plug the disk with the copies into the new box.", 10.0),
         Step("Open Backup, then \u201creplacement box\u201d.", 2 * pressed()),
         *(
-            Step(f"Type sheet {number}: the first four letters of each word.", sheet(words))
+            Step(
+                f"Type sheet {number}: the first four letters of each word, with nothing between them.", sheet(words)
+            )
             for number, words in enumerate(sheets, start=1)
         ),
         Step("Type your password; go on.", typed(password) + pressed()),

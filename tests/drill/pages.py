@@ -12,7 +12,7 @@ from appliance.demo.staff import LINK, PIN
 from tests.simulators.staff import Staff
 
 LONGEST_WAIT_S = 3600.0
-PAUSE_S = 0.25
+PAUSE_S = 1.0
 
 
 async def set_store(staff: Staff, disk: str) -> None:
@@ -33,7 +33,7 @@ async def back_up(staff: Staff) -> None:
 async def type_sheets(staff: Staff, sheets: list[list[str]], password: str) -> None:
     """Type two sheets as people do: the first letters of each word."""
     page = await staff.open("/restore")
-    first, second = ("\n".join(word[:4] for word in words) for words in sheets)
+    first, second = ("".join(word[:4] for word in words) for words in sheets)
     await staff.browser.send(page.form("first", "second"), {"first": first, "second": second, "password": password})
 
 

@@ -10,7 +10,7 @@ from shamir_mnemonic.wordlist import WORDLIST
 
 from appliance.core.errors import Invalid
 from appliance.formats import kit_sheets
-from appliance.formats.kit_sheets import combine_sheets, known_word, read_sheet, split_seed
+from appliance.formats.kit_sheets import combine_sheets, known_word, read_sheet, split_seed, typed_words
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/slip39.json").read_text(encoding="utf-8"))
 SEED = bytes(range(32))
@@ -60,6 +60,18 @@ def test_a_sheet_may_be_typed_by_four_letters_in_capitals_with_numbers_and_comma
     one, two, _ = split_seed(SEED)
     short = ", ".join(f"{number}. {word[:4].upper()}" for number, word in enumerate(one.split(), start=1))
     assert combine_sheets(short, two.upper())[0] == SEED
+
+
+def test_first_four_letters_need_nothing_between_them_and_whole_words_are_never_cut():
+    words = split_seed(SEED)[1].split()
+    together = "".join(word[:4] for word in words)
+    lines = "\n".join("".join(word[:4] for word in words[start : start + 11]) for start in (0, 11, 22))
+    for typed in (together, lines, " ".join(words[:20]) + " " + "".join(word[:4] for word in words[20:])):
+        assert read_sheet(typed, 1) == read_sheet(" ".join(words), 1)
+    for word in WORDLIST:
+        assert typed_words(word) == [word]
+    with pytest.raises(Invalid, match="kit_word_count"):
+        read_sheet(together[:-4], 1)
 
 
 def test_every_word_is_known_by_its_first_four_letters():

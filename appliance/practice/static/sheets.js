@@ -6,7 +6,9 @@ for (const form of document.querySelectorAll("form.sheets")) {
   for (const output of form.querySelectorAll("output[data-counted]")) {
     const area = document.getElementById(output.htmlFor.value);
     const count = () => {
-      const number = (area.value.toLowerCase().match(/[a-z]+/g) || []).length;
+      // Longer than any word: first letters of several, with nothing between them (formats/kit_sheets.py).
+      const runs = area.value.toLowerCase().match(/[a-z]+/g) || [];
+      const number = runs.reduce((sum, run) => sum + (run.length > 8 ? Math.ceil(run.length / 4) : 1), 0);
       output.textContent = output.dataset.counted.replace("{number}", String(number));
       output.parentElement.hidden = number === 0;
     };
