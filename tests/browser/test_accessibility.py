@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
+from appliance.practice.reset_page import FINISH_PATH, RESET_PATH
 from tests.browser.accessibility import DESKTOP, SMALL_PHONE, axe_findings, look_at, look_enlarged
 from tests.browser.chromium import opened_chromium
 from tests.browser.on_paper import look_on_paper
@@ -22,10 +23,10 @@ from tests.simulators.demo_box import running_box
 pytestmark = [pytest.mark.box, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PRACTICE = Path(__file__).parents[2] / "appliance/practice"
-#: Addresses that are no pages: files, sheets and documents, and those that lead on to a page. Two are shown by
-#: test_backup_pages.py: a page that loads itself, and a question about a place that this box has not.
+#: Addresses that are no pages: files, sheets and documents, and those that lead on to a page. The page that
+#: loads itself is shown by test_backup_pages.py.
 NO_PAGES = re.compile(
-    r"/progress$|/backup/forget$|/static/|/favicon|\.pdf$|\.crt$|/open$|/download$|/preview$|/language/|/locked$|^/$"
+    r"/progress$|/static/|/favicon|\.pdf$|\.crt$|/open$|/download$|/preview$|/language/|/locked$|^/$"
 )
 #: What depends on the colour scheme; the rest is the same in both.
 OF_COLOUR = ["color-contrast", "link-in-text-block"]
@@ -71,7 +72,9 @@ async def test_every_page_has_no_axe_finding_fits_small_phones_loses_nothing_enl
 def expect_every_address(seen: Seen) -> None:
     """Fail if practice has a page that the tour does not come past."""
     source = "".join(path.read_text() for path in PRACTICE.glob("*_routes.py"))
-    addresses = {address for address in re.findall(r'web\.get\("([^"]+)"', source) if not NO_PAGES.search(address)}
+    addresses = {RESET_PATH, FINISH_PATH} | {
+        address for address in re.findall(r'web\.get\("([^"]+)"', source) if not NO_PAGES.search(address)
+    }
     assert len(addresses) > 20
     paths = {f"/{path.partition('?')[0]}" for path in seen.paths}
     missing = [

@@ -1,4 +1,4 @@
-"""The pages of backup, restore and earlier shares in a browser, with a backup that is played: no box is needed."""
+"""The pages of backup, restore, earlier shares and a shut box in a browser, with a backup that is played: no box is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOKS = {"de-DE": ((SMALL_PHONE, "dark"), (DESKTOP, "light")), "en-GB": ((SMALL_
 
 
 @pytest.mark.parametrize("language", LOOKS)
-async def test_the_pages_of_backup_and_restore_have_no_finding_fit_small_phones_and_print_clean(
+async def test_the_pages_of_backup_restore_and_a_shut_box_have_no_finding_fit_small_phones_and_print_clean(
     language: str,
 ) -> None:
     broken: list[str] = []

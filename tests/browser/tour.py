@@ -16,6 +16,7 @@ from tests.browser.patient_page import PatientPage
 from tests.browser.practice_pages import PracticePages
 from tests.browser.tour_patient import PatientTour
 from tests.browser.tour_staff import Show, ShowSheet, StaffTour
+from tests.drill.boxes import DISK, put_disk
 from tests.simulators.demo_box import DemoBox
 
 #: What the tour provokes on purpose: refused forms, pages that are not there, links that open nothing.
@@ -32,6 +33,7 @@ EXPECTED = [
     "/unlocking",
     "/kit",
     "/backup",
+    "/reset",
 ]
 
 
@@ -60,7 +62,8 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
         link, pin = await staff.share(patient)
         await staff.kit()
         await staff.practice()
-        await staff.backup()
+        put_disk(box)
+        await staff.backup(DISK)
         guessed = await pages.share(patient)
         revoked, _ = await pages.share(patient)
         await patient_tour.documents(link, pin)
@@ -73,6 +76,7 @@ async def tour(box: DemoBox, chromium: Browser, show: Show, show_sheet: ShowShee
         if language == "de-DE":
             await _switched(box, chromium, pages, patient, link, show)
         await staff.locked()
+        await staff.reset(box.state)
     return seen
 
 
@@ -91,3 +95,5 @@ async def _switched(
         await holder.open(link)
         await expect(holder.page.locator("#pin")).to_be_visible()
         await show(holder.page, "english-pin")
+    await pages.page.locator("a.language").click()
+    await expect(pages.page.locator("html")).to_have_attribute("lang", "de")

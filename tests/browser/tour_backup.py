@@ -1,4 +1,5 @@
 """The pages of backup, restore and earlier shares that a demo box cannot come to: a practice with a played backup.
+And those of a shut box.
 
 `show(page, name)` is called at each, as in tour.py. Run beside a browser that trusts the bench's authority.
 """
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
+import msgspec
 from playwright.async_api import Page
 
 from appliance.contracts.backup import Outcome, SetStore
@@ -20,13 +22,14 @@ from appliance.contracts.vault import EndRestore
 from appliance.core.errors import Unavailable
 from appliance.practice import watching
 from tests.browser.chromium import TIMEOUT_MS, opened_chromium
+from tests.browser.tour_reset import LOOKED_AT_S, shut_tour
 from tests.practice.backup_peer import DAY_S, EMPTY, earlier_share, generation, running, store_state
 from tests.practice.bench import NAME, PASSWORD, Bench, Browser, practice_bench
 
 Show = Callable[[Page, str], Awaitable[None]]
 OLD_BOX = "4f1c09d2" * 4
-#: Nobody could look at a page that loads itself again meanwhile.
-LOOKED_AT_S = 600
+#: How long the work that is shown has been under way.
+BEGAN_S = 600
 PATIENTS = (
     ("Mustermann", "Erika"),
     ("Öztürk", "Aylin"),
@@ -48,6 +51,7 @@ async def played_tour(show: Show, language: str = "de-DE") -> list[str]:
                 page = await context.new_page()
                 page.on("console", lambda message: said.append(message.text))
                 await BackupTour(bench, desk, page, show).walk()
+                await shut_tour(page, bench.desk.peers.vault, show)
                 await context.close()
     return said
 
@@ -98,7 +102,7 @@ class BackupTour:
         backup.kept(now, failed=(2, 9, 10))
         await self._at("/backup", "backup-good")
         await self._at("/backup/forget", "backup-forget")
-        backup.changed(running=running("backup"))
+        backup.changed(running=running("backup", began_at=now - BEGAN_S))
         await self._at("/backup", "backup-running")
         backup.kept(now, failed=(0, 1, 2, 3))
         backup.changed(
@@ -132,6 +136,7 @@ class BackupTour:
         await self._at("/patients", "restore-interrupted")
         await self._send("/restore/start")
         await page.locator("#progress").wait_for()
+        bench.backup.changed(running=running("restore", began_at=now - BEGAN_S))
         await self._at("/restore?why=unsaved", "restore-running")
         bench.earlier.restoring = False
         await bench.desk.peers.vault.ask(EndRestore())
@@ -143,6 +148,9 @@ class BackupTour:
 
     async def _earlier(self) -> None:
         bench, page = self._bench, self._page
+        ended = bench.backup.state.last_restore
+        assert ended is not None
+        bench.backup.changed(last_restore=msgspec.structs.replace(ended, missing=0, shares=len(PATIENTS)))
         for number, (family, given) in enumerate(PATIENTS):
             patient = await self._desk.add_patient(family, given)
             document = await self._desk.add_document(patient, title="Befund A")

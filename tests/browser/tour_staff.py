@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.async_api import Page, expect
 
 from tests.browser.practice_pages import PracticePages
+from tests.browser.tour_reset import ResetTour
 from tests.simulators.kit_paper import words_on
 
 SAMPLES = Path(__file__).parents[2] / "appliance/demo/samples"
@@ -24,6 +25,8 @@ PATIENTS = (
     ("Öztürk", "Aylin", "27.11.1988", "4713"),
     ("von und zu Wolkenstein-Rodenegg", "Maximiliane Henriette", "29.02.1948", "4714"),
 )
+#: A copy is fetched back and compared before the page calls it good.
+COPY_TIMEOUT_MS = 90_000
 #: Begins like a PDF and is none: what a program that broke off leaves behind.
 BROKEN_PDF = ("arztbrief-defekt.pdf", "letter", "Arztbrief, beschädigt", b"%PDF-1.7\nabgebrochen\n")
 WRONG_FILE = {"name": "brief.docx", "mimeType": "application/vnd.ms-word", "buffer": b"PK\3\4" + bytes(99)}
@@ -40,6 +43,8 @@ class StaffTour:
         self._pages = pages
         self._show = show
         self._show_sheet = show_sheet
+        #: The words of the emergency sheets, as the kit's papers have them.
+        self.sheets: list[list[str]] = []
 
     async def _at(self, path: str, name: str) -> None:
         await self._pages.open(path)
@@ -64,6 +69,7 @@ class StaffTour:
         await self._show(page, "staff-login")
         await pages.log_in("Sabine Keller", "falsch falsch")
         await self._refused("staff-login-refused")
+        await ResetTour(pages, self._show).by_code(claim_code)
         await self._at("/login?why=unsaved&next=/patients", "staff-locked")
         await self._at("/nowhere", "staff-no-such-page-logged-out")
         await self._at("/invitation", "staff-invitation")
@@ -219,6 +225,10 @@ class StaffTour:
         await page.goto(page.url)
         await self._show(page, "staff-unlock-unpaired")
 
+    async def reset(self, state: Path) -> None:
+        """The locked box, whose state lies in this folder, is emptied; nothing can come after it."""
+        await ResetTour(self._pages, self._show).by_sheets(self.sheets[1:], state)
+
     async def kit(self) -> None:
         """Make the emergency sheets, print all three, check one; each mistake that people make is shown."""
         pages, page = self._pages, self._pages.page
@@ -240,6 +250,7 @@ class StaffTour:
                 await pages.send("/print")
                 await self._refused("staff-print-emergency-sheet-refused")
             words = words_on(pdf)
+            self.sheets.append(words)
             await pages.fill(word_7=words[6], word_16=words[15][:4])
             if number == 1:
                 await self._show_sheet("paper-emergency-sheet", pdf)
@@ -258,9 +269,9 @@ class StaffTour:
         await page.wait_for_url("**/kit?done=kit_sheet_checked")
         await self._show(page, name)
 
-    async def backup(self) -> None:
-        """Where copies go, and the way back on a box that has patients; the rest is in tour_backup.py."""
-        pages = self._pages
+    async def backup(self, disk: str) -> None:
+        """Where copies go, a copy on a disk, and the way back on a box that has patients; the rest is in tour_backup.py."""
+        pages, page = self._pages, self._pages.page
         await self._at("/backup", "staff-backup-without-place")
         await self._at("/backup/store", "staff-backup-places")
         await self._at("/backup/store?kind=sftp", "staff-backup-place-sftp")
@@ -268,6 +279,16 @@ class StaffTour:
         await pages.fill(place="nas", user="praxis", secret="geheim geheim")
         await pages.send("/backup/store")
         await self._refused("staff-backup-place-refused")
+        await self._at("/backup/store?kind=disk", "staff-backup-place-disk")
+        await pages.fill(place=disk)
+        await pages.send("/backup/store")
+        await page.wait_for_url("**/backup?done=store_set")
+        await self._show(page, "staff-backup-place-chosen")
+        await pages.send("/backup/start")
+        copied = page.locator("#backup-health[data-standing='good_today']")
+        await expect(copied).to_be_visible(timeout=COPY_TIMEOUT_MS)  # the page loads itself again until then
+        await self._at("/backup", "staff-backup")
+        await self._at("/backup/forget", "staff-backup-forget")
         await self._at("/restore", "staff-restore-not-empty")
         await self._at("/restore/store", "staff-restore-places")
         await self._at("/restore/abandon", "staff-restore-abandon")

@@ -97,10 +97,12 @@ class PlayedBackup:
         return Done()
 
 
-def running(work: str, step: str = "upload", done: int = 3 * 2**29, total: int = 4 * 2**30) -> Running:
+def running(
+    work: str, step: str = "upload", done: int = 3 * 2**29, total: int = 4 * 2**30, began_at: int = 1_800_000_000
+) -> Running:
     return Running(
         work=work, step=step, done_bytes=done, total_bytes=total, done_files=412, total_files=1840,
-        began_at=1_800_000_000,
+        began_at=began_at,
     )  # fmt: skip
 
 
