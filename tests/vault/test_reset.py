@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, Refused, Tampered, Unavailable
 from appliance.formats.boot_policy import FLOOR_INDEX
 from appliance.formats.kit_sheets import CHECKED_WORDS
+from appliance.vault import tpm_unlock
 from appliance.vault.hierarchy import unwrap_old_document_key
 from appliance.vault.keys import read_key_file
 from appliance.vault.reset import BEGUN_MARK, CLEARED_MARK, PRESENCE_S, RIGHT_FILE, TICKET_S, read_reset_right
@@ -279,6 +281,79 @@ async def test_a_tpm_that_may_not_be_cleared_refuses_before_anything_happened(be
     assert not (bench.folder / BEGUN_MARK).exists()
     async with bench.open() as running:
         assert running.vault.is_made
+
+
+async def choose_pin(running: Running, session: str) -> None:
+    choice = ChooseUnlocking(session=session, password=PASSWORD, way="pin", label="Ada", pin="314159")
+    spare = (await running.ask(choice)).spare
+    await running.ask(AcceptUnlocking(session=session, code=spare[-5:]))
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+async def test_a_cut_at_any_step_of_choosing_a_pin_leaves_a_box_that_can_be_reset(bench, nth, monkeypatch):
+    """The lockout hierarchy never has a value that a shut box does not know without the policy that stands in."""
+    steps = count(1)
+
+    def cut_before(step):
+        def cut_or_do(*words, **more):
+            if next(steps) == nth:
+                raise PowerCut
+            return step(*words, **more)
+
+        return cut_or_do
+
+    async with bench.open() as running:
+        code, session = await claimed(running)
+        esys = running.vault.tpm._connection.esys
+        with monkeypatch.context() as patch:
+            patch.setattr("appliance.vault.tpm_unlock.allow_clear", cut_before(tpm_unlock.allow_clear))
+            for name in ("hierarchy_change_auth", "dictionary_attack_parameters"):
+                patch.setattr(esys, name, cut_before(getattr(esys, name)))
+            with pytest.raises(PowerCut):
+                await choose_pin(running, session)
+    (bench.folder / "state").write_bytes(b"")  # shut: nothing heals it at an opening
+    async with bench.start() as running:
+        assert running.vault.shut_because == "state"
+        await reset(running, code)
+    await _goes_on_to_the_end(bench)
+
+
+async def test_a_value_without_the_policy_refuses_before_anything_happened_and_the_next_opening_heals_it(bench):
+    """As a release left it that set the value alone."""
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        tpm, authorisation = running.vault.tpm, running.vault.keys.keys.lockout_authorisation
+        with tpm._connection.session() as session:
+            tpm._connection.esys.hierarchy_change_auth(tss.ESYS_TR.LOCKOUT, authorisation, session1=session)
+        with pytest.raises(Refused, match="clear_unauthorised"):
+            await reset(running, code)
+        assert running.vault.is_made
+        assert not (bench.folder / BEGUN_MARK).exists()
+        with pytest.raises(Tampered, match="clear_unauthorised"):
+            await tpm.clear()
+    async with bench.open() as running:
+        assert running.vault.is_made
+    (bench.folder / "state").write_bytes(b"")
+    async with bench.start() as running:
+        await reset(running, code)
+    await _goes_on_to_the_end(bench)
+
+
+async def test_a_value_that_is_not_ours_keeps_nobody_out_and_no_reset_begins_or_crashes(bench):
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        esys = running.vault.tpm._connection.esys
+        with running.vault.tpm._connection.session() as session:
+            esys.hierarchy_change_auth(tss.ESYS_TR.LOCKOUT, b"somebody's", session1=session)
+    for _ in range(3):  # the first wrong value locks the hierarchy out; that is no reason either
+        async with bench.open() as running:
+            with pytest.raises(Refused, match="clear_unauthorised"):
+                await reset(running, code)
+            assert running.vault.is_made
+    (bench.folder / BEGUN_MARK).touch()  # of a release that did not look first
+    async with bench.start() as running:
+        assert running.vault.shut_because == "clear_unauthorised"
+    assert not (bench.folder / CLEARED_MARK).exists()
 
 
 async def _goes_on_to_the_end(bench):
