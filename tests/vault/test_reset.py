@@ -138,11 +138,11 @@ async def test_presence_counts_for_two_minutes(bench):
         code, _ = await claimed(running)
         ticket = await begin(running, code)
         await running.ask(NotePresence())
-        bench.clock.at += PRESENCE_S + 1
+        bench.steady.at += PRESENCE_S + 1
         with pytest.raises(Refused, match="reset_presence"):
             await running.ask(FinishReset(ticket=ticket))
         await running.ask(NotePresence())
-        bench.clock.at += PRESENCE_S
+        bench.steady.at += PRESENCE_S
         await running.ask(FinishReset(ticket=ticket))
     assert (bench.folder / BEGUN_MARK).exists()
 
@@ -176,10 +176,32 @@ async def test_a_right_that_was_proven_ends_after_a_quarter_of_an_hour(bench):
     async with bench.open() as running:
         code, _ = await claimed(running)
         ticket = await begin(running, code)
-        bench.clock.at += TICKET_S
+        bench.steady.at += TICKET_S
         await running.ask(NotePresence())
         with pytest.raises(Refused, match="reset_ticket"):
             await running.ask(FinishReset(ticket=ticket))
+
+
+@pytest.mark.parametrize("set_by_s", [-86400 * 365, 86400 * 365], ids=["back", "forward"])
+async def test_a_clock_that_is_set_makes_no_press_and_no_right_longer_or_shorter(bench, set_by_s):
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        await running.ask(NotePresence())
+        old = await begin(running, code)
+        bench.steady.at += PRESENCE_S + 1
+        bench.clock.at += set_by_s
+        with pytest.raises(Refused, match="reset_presence"):
+            await running.ask(FinishReset(ticket=old))
+        bench.steady.at += TICKET_S
+        await running.ask(NotePresence())
+        with pytest.raises(Refused, match="reset_ticket"):
+            await running.ask(FinishReset(ticket=old))
+        ticket = await begin(running, code)
+        await running.ask(NotePresence())
+        bench.clock.at += set_by_s
+        bench.steady.at += PRESENCE_S
+        await running.ask(FinishReset(ticket=ticket))
+    assert (bench.folder / BEGUN_MARK).exists()
 
 
 def test_nobody_but_presence_says_that_somebody_is_there_and_practice_alone_cannot():
