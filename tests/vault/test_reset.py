@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
-import tempfile
 from itertools import count
 from pathlib import Path
 
@@ -39,6 +37,7 @@ from appliance.vault.reset import BEGUN_MARK, CLEARED_MARK, PRESENCE_S, RIGHT_FI
 from appliance.vault.tpm_nv import COUNTER_INDEX, ERASURE_INDEXES
 from appliance.vault.tpm_unlock import CHANGE_INDEXES
 from tests.simulators.release import IMAGE
+from tests.simulators.tpm_look import indexes, loads
 from tests.vault.bench import PASSWORD, PROVISION, Running
 
 DOCUMENT = "d" * 32
@@ -381,19 +380,12 @@ async def test_a_value_that_is_not_ours_keeps_nobody_out_and_no_reset_begins_or_
 async def _goes_on_to_the_end(bench):
     async with bench.start() as running:
         assert running.vault.shut_because == "resetting"
-        assert _indexes(bench.tcti).isdisjoint(OWN_INDEXES)
+        assert indexes(bench.tcti).isdisjoint(OWN_INDEXES)
     assert (bench.folder / CLEARED_MARK).exists()
     remove_data(bench.folder)
     async with bench.open() as running:
         assert (await running.ask(DescribeOpening())).state == "unprovisioned"
         await claimed(running)
-
-
-def _indexes(tcti: str) -> set[int]:
-    with tss.ESAPI(tcti) as esys:
-        _, found = esys.get_capability(tss.TPM2_CAP.HANDLES, tss.TPM2_HC.NV_INDEX_FIRST, 64)
-        handles = found.data.handles
-        return {int(handles[place]) for place in range(handles.count)}
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------
@@ -410,7 +402,7 @@ async def test_a_reset_that_was_cut_goes_on_to_the_end(bench, cut, monkeypatch):
             with pytest.raises(PowerCut):
                 async with bench.start():
                     pass
-        assert _indexes(bench.tcti).isdisjoint(OWN_INDEXES)
+        assert indexes(bench.tcti).isdisjoint(OWN_INDEXES)
         assert not (bench.folder / CLEARED_MARK).exists()
     elif cut == "after the cleared mark":
         async with bench.start():
@@ -451,12 +443,12 @@ async def test_nothing_of_before_opens_on_the_same_tpm_nor_from_a_whole_copy_of_
     copy = tmp_path / "copy"
     shutil.copytree(bench.folder, copy)
     halves = read_key_file(copy).halves
-    assert _loads(bench.tcti, halves[0].public, halves[0].private)  # the control: before, the TPM knows them
+    assert loads(bench.tcti, halves[0])  # the control: before, the TPM knows them
     async with bench.open() as running:
         await reset(running, code)
     async with bench.start():
         pass
-    assert not any(_loads(bench.tcti, half.public, half.private) for half in halves)
+    assert not any(loads(bench.tcti, half) for half in halves)
     with pytest.raises(Tampered, match="other_tpm"):
         async with bench.open(copy):
             pass
@@ -474,24 +466,6 @@ async def test_nothing_of_before_opens_on_the_same_tpm_nor_from_a_whole_copy_of_
         assert running.vault.is_made
 
 
-def _loads(tcti: str, public: bytes, private: bytes) -> bool:
-    """Load a sealed half by tpm2-tools, as a thief with the chip would; loading comes before any policy."""
-    with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
-        (here / "public").write_bytes(public)
-        (here / "private").write_bytes(private)
-        tool = ["tpm2_load", f"--tcti={tcti}", "--parent-context=0x81000001", "--key-context=loaded"]
-        done = subprocess.run(
-            [*tool, "--public=public", "--private=private"], cwd=here, capture_output=True, check=False
-        )
-        if done.returncode == 0:
-            said = subprocess.run(
-                ["tpm2_flushcontext", f"--tcti={tcti}", "--transient-object"], capture_output=True, check=False
-            )
-            assert said.returncode == 0, said.stderr
-        return done.returncode == 0
-
-
 async def test_provisioning_after_a_reset_sets_the_floor_to_the_running_releases_epoch(bench):
     """Clear takes the floor away, so an older signed release could open the new box, were it not set again."""
     bench.release.sign(IMAGE, epoch=5)
@@ -499,7 +473,7 @@ async def test_provisioning_after_a_reset_sets_the_floor_to_the_running_releases
         code, _ = await claimed(running)
         await reset(running, code)
     async with bench.start():
-        assert FLOOR_INDEX not in _indexes(bench.tcti)
+        assert FLOOR_INDEX not in indexes(bench.tcti)
     remove_data(bench.folder)
     async with bench.open() as running:
         await claimed(running)
