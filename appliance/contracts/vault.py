@@ -398,7 +398,7 @@ class FinishReset(Call[Done]):
     """Destroy the box's keys and data, for good. Once this is answered no power cut ends it.
 
     Refused("reset_ticket"), Refused("reset_presence") unless the button was held within the last two minutes,
-    Refused("clear_disabled") where the TPM cannot be cleared.
+    Refused("clear_disabled"), Refused("clear_unauthorised") where the TPM cannot be cleared.
     """
 
     reply: ClassVar = Done

@@ -31,6 +31,10 @@ class Clock:
         self._floor_at = steady
         return int(self._floor)
 
+    def steady_s(self) -> float:
+        """Give seconds since some moment, which nobody sets: for how long ago something in memory was."""
+        return self._steady()
+
     def raise_to(self, seen_at: int) -> None:
         """Never give less than this from now on."""
         self.now()

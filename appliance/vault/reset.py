@@ -29,7 +29,8 @@ CLEARED_MARK = "reset-cleared"
 #: What vault is shut by meanwhile.
 RESETTING = "resetting"
 
-#: How long the button counts, and the right that was proven.
+#: How long the button counts, and the right that was proven: by the time that really passes (Clock.steady_s), which
+#: no clock that is set back or forward makes longer or shorter.
 PRESENCE_S = 120
 TICKET_S = 900
 
@@ -72,6 +73,6 @@ def write_reset_right(folder: Path, right: ResetRight) -> None:
     write_synced(folder / RIGHT_FILE, msgspec.json.encode(right))
 
 
-def is_present(noted_at: int | None, now: int) -> bool:
+def is_present(noted_at_s: float | None, now_s: float) -> bool:
     """Say whether somebody stands at the box."""
-    return noted_at is not None and 0 <= now - noted_at <= PRESENCE_S
+    return noted_at_s is not None and now_s - noted_at_s <= PRESENCE_S

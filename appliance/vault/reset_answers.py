@@ -31,7 +31,7 @@ class Ticket:
     """A right that was proven."""
 
     token: str = field(repr=False)
-    ends_at: int
+    ends_at_s: float
 
 
 class ResetAnswers:
@@ -39,7 +39,7 @@ class ResetAnswers:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._present_at: int | None = None
+        self._present_at_s: float | None = None
         self._ticket: Ticket | None = None
         self._finishing = asyncio.Lock()
 
@@ -53,7 +53,7 @@ class ResetAnswers:
 
     async def answer_note_presence(self, _: NotePresence, __: Caller) -> Done:
         """Remember when the button was held."""
-        self._present_at = self._vault.now()
+        self._present_at_s = self._vault.clock.steady_s()
         say("button_held", priority="notice")
         return Done()
 
@@ -77,16 +77,16 @@ class ResetAnswers:
                 await self._log("reset_refused")
                 raise Refused("reset_kit")
         vault.slow_down.forgive(GUESSES)
-        self._ticket = Ticket(secrets.token_urlsafe(TOKEN_BYTES), vault.now() + TICKET_S)
+        self._ticket = Ticket(secrets.token_urlsafe(TOKEN_BYTES), vault.clock.steady_s() + TICKET_S)
         return BegunReset(ticket=self._ticket.token)
 
     async def answer_finish_reset(self, call: FinishReset, _: Caller) -> Done:
         """Put the mark, and end."""
         async with self._finishing:
-            ticket, now = self._ticket, self._vault.now()
-            if ticket is None or now >= ticket.ends_at or not _same(call.ticket, ticket.token):
+            ticket, now_s = self._ticket, self._vault.clock.steady_s()
+            if ticket is None or now_s >= ticket.ends_at_s or not _same(call.ticket, ticket.token):
                 raise Refused("reset_ticket")
-            if not is_present(self._present_at, now):
+            if not is_present(self._present_at_s, now_s):
                 raise Refused("reset_presence")
             await self._vault.check_resettable()
             await self._log("box_reset")

@@ -170,11 +170,15 @@ class Tpm:
         await self._in_thread(lambda: tpm_unlock.drop_change_part(self._connection, slot))
 
     async def check_clear(self) -> None:
-        """Raise Tampered("clear_disabled") if this TPM cannot be cleared."""
+        """Raise Tampered("clear_disabled") or ("clear_unauthorised") if this TPM cannot be cleared."""
         await self._in_thread(lambda: tpm_clear.check_clear(self._connection))
 
+    async def keep_clearable(self, authorisation: bytes) -> None:
+        """See to it that this TPM can be cleared without a secret; Tampered("clear_unauthorised")."""
+        await self._in_thread(lambda: tpm_clear.keep_clearable(self._connection, authorisation))
+
     async def clear(self) -> None:
-        """Begin anew: whatever was sealed to this TPM or kept in it is gone for good. Tampered("clear_disabled")."""
+        """Begin anew: whatever was sealed to this TPM or kept in it is gone for good. As check_clear."""
         await self._in_thread(lambda: tpm_clear.clear(self._connection))
         await self.forget()
 

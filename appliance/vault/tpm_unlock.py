@@ -36,14 +36,15 @@ NO_TRY_LEFT = int(tss.TPM2_RC.LOCKOUT)
 def guard_tries(connection: Connection, authorisation: bytes) -> None:
     """Have the TPM count wrong PINs by our numbers, and nobody else reset the count; all tries are there then.
 
-    A locked box can still be cleared (tpm_clear.py).
+    A locked box can still be cleared (tpm_clear.py): that is seen to before there is a value, so that no power cut
+    leaves a value without it.
     """
     esys = connection.esys
+    allow_clear(connection, authorisation)
     if not connection.permanent() & LOCKOUT_AUTH_SET:
         with connection.session() as session:
             esys.hierarchy_change_auth(tss.ESYS_TR.LOCKOUT, authorisation, session1=session)
     esys.tr_set_auth(tss.ESYS_TR.LOCKOUT, authorisation)
-    allow_clear(connection)
     with connection.session() as session:
         esys.dictionary_attack_parameters(
             MAX_TRIES, TRY_RETURNS_S, LOCKOUT_RECOVERY_S, tss.ESYS_TR.LOCKOUT, session1=session

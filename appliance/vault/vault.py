@@ -203,13 +203,16 @@ class Vault:
         self._reset_right = right
 
     async def check_resettable(self) -> None:
-        """Refused("clear_disabled") where the TPM cannot be cleared, Refused("reset_ticket") if a reset goes on."""
+        """Refused("clear_disabled"), ("clear_unauthorised") where the TPM cannot be cleared.
+
+        Refused("reset_ticket") if a reset goes on.
+        """
         if self.shut_because == RESETTING:
             raise Refused("reset_ticket")
         try:
             await self.tpm.check_clear()
         except Tampered as error:
-            raise Refused("clear_disabled") from error
+            raise Refused(error.code) from error
 
     async def begin_reset(self) -> None:
         """Put the mark from which there is no way back, forget the keys, and end: the next start goes on.
@@ -230,6 +233,10 @@ class Vault:
     async def _begin_with(self, opened: OpenedKeys) -> None:
         self._store = await Store.open(self._folder, opened.keys, self.clock, self.tpm)
         self._opened = opened
+        try:
+            await self.tpm.keep_clearable(opened.keys.lockout_authorisation)
+        except Tampered as error:  # no reason to keep a practice from its documents
+            say(error.code, priority="warning")
         await self.keep_house(starting=True)
         if self.state.box.provisioned:
             self.mark_provisioned()

@@ -117,6 +117,7 @@ def test_it_is_narrow_although_it_is_root():
         "CAP_DAC_OVERRIDE",
         "CAP_DAC_READ_SEARCH",
         "CAP_FOWNER",
+        "CAP_FSETID",
         "CAP_CHOWN",
     }
     assert own.value("ProtectSystem") == "strict"

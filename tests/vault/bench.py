@@ -74,6 +74,8 @@ class Bench:
     audit: AuditSimulator
     release: Release
     clock: HandClock = field(default_factory=HandClock)
+    #: The time that really passes.
+    steady: HandClock = field(default_factory=lambda: HandClock(0.0))
 
     @contextlib.asynccontextmanager
     async def open(self, folder: Path | None = None, tcti: str | None = None) -> AsyncIterator[Running]:
@@ -87,7 +89,7 @@ class Bench:
     async def start(self, folder: Path | None = None, tcti: str | None = None) -> AsyncIterator[Running]:
         """Start a vault, which may stay shut."""
         settings = self.release.settings(tcti or self.tcti, folder or self.folder)
-        async with open_vault(settings, AuditLog(self.audit.peer), Clock(self.clock, lambda: 0.0)) as vault:
+        async with open_vault(settings, AuditLog(self.audit.peer), Clock(self.clock, self.steady)) as vault:
             yield Running(vault, self)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
-import tempfile
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,14 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, Refused, Tampered, Unavailable
 from appliance.formats.boot_policy import FLOOR_INDEX
 from appliance.formats.kit_sheets import CHECKED_WORDS
+from appliance.vault import tpm_unlock
 from appliance.vault.hierarchy import unwrap_old_document_key
 from appliance.vault.keys import read_key_file
 from appliance.vault.reset import BEGUN_MARK, CLEARED_MARK, PRESENCE_S, RIGHT_FILE, TICKET_S, read_reset_right
 from appliance.vault.tpm_nv import COUNTER_INDEX, ERASURE_INDEXES
 from appliance.vault.tpm_unlock import CHANGE_INDEXES
 from tests.simulators.release import IMAGE
+from tests.simulators.tpm_look import indexes, loads
 from tests.vault.bench import PASSWORD, PROVISION, Running
 
 DOCUMENT = "d" * 32
@@ -136,11 +137,11 @@ async def test_presence_counts_for_two_minutes(bench):
         code, _ = await claimed(running)
         ticket = await begin(running, code)
         await running.ask(NotePresence())
-        bench.clock.at += PRESENCE_S + 1
+        bench.steady.at += PRESENCE_S + 1
         with pytest.raises(Refused, match="reset_presence"):
             await running.ask(FinishReset(ticket=ticket))
         await running.ask(NotePresence())
-        bench.clock.at += PRESENCE_S
+        bench.steady.at += PRESENCE_S
         await running.ask(FinishReset(ticket=ticket))
     assert (bench.folder / BEGUN_MARK).exists()
 
@@ -174,10 +175,32 @@ async def test_a_right_that_was_proven_ends_after_a_quarter_of_an_hour(bench):
     async with bench.open() as running:
         code, _ = await claimed(running)
         ticket = await begin(running, code)
-        bench.clock.at += TICKET_S
+        bench.steady.at += TICKET_S
         await running.ask(NotePresence())
         with pytest.raises(Refused, match="reset_ticket"):
             await running.ask(FinishReset(ticket=ticket))
+
+
+@pytest.mark.parametrize("set_by_s", [-86400 * 365, 86400 * 365], ids=["back", "forward"])
+async def test_a_clock_that_is_set_makes_no_press_and_no_right_longer_or_shorter(bench, set_by_s):
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        await running.ask(NotePresence())
+        old = await begin(running, code)
+        bench.steady.at += PRESENCE_S + 1
+        bench.clock.at += set_by_s
+        with pytest.raises(Refused, match="reset_presence"):
+            await running.ask(FinishReset(ticket=old))
+        bench.steady.at += TICKET_S
+        await running.ask(NotePresence())
+        with pytest.raises(Refused, match="reset_ticket"):
+            await running.ask(FinishReset(ticket=old))
+        ticket = await begin(running, code)
+        await running.ask(NotePresence())
+        bench.clock.at += set_by_s
+        bench.steady.at += PRESENCE_S
+        await running.ask(FinishReset(ticket=ticket))
+    assert (bench.folder / BEGUN_MARK).exists()
 
 
 def test_nobody_but_presence_says_that_somebody_is_there_and_practice_alone_cannot():
@@ -281,22 +304,88 @@ async def test_a_tpm_that_may_not_be_cleared_refuses_before_anything_happened(be
         assert running.vault.is_made
 
 
+async def choose_pin(running: Running, session: str) -> None:
+    choice = ChooseUnlocking(session=session, password=PASSWORD, way="pin", label="Ada", pin="314159")
+    spare = (await running.ask(choice)).spare
+    await running.ask(AcceptUnlocking(session=session, code=spare[-5:]))
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+async def test_a_cut_at_any_step_of_choosing_a_pin_leaves_a_box_that_can_be_reset(bench, nth, monkeypatch):
+    """The lockout hierarchy never has a value that a shut box does not know without the policy that stands in."""
+    steps = count(1)
+
+    def cut_before(step):
+        def cut_or_do(*words, **more):
+            if next(steps) == nth:
+                raise PowerCut
+            return step(*words, **more)
+
+        return cut_or_do
+
+    async with bench.open() as running:
+        code, session = await claimed(running)
+        esys = running.vault.tpm._connection.esys
+        with monkeypatch.context() as patch:
+            patch.setattr("appliance.vault.tpm_unlock.allow_clear", cut_before(tpm_unlock.allow_clear))
+            for name in ("hierarchy_change_auth", "dictionary_attack_parameters"):
+                patch.setattr(esys, name, cut_before(getattr(esys, name)))
+            with pytest.raises(PowerCut):
+                await choose_pin(running, session)
+    (bench.folder / "state").write_bytes(b"")  # shut: nothing heals it at an opening
+    async with bench.start() as running:
+        assert running.vault.shut_because == "state"
+        await reset(running, code)
+    await _goes_on_to_the_end(bench)
+
+
+async def test_a_value_without_the_policy_refuses_before_anything_happened_and_the_next_opening_heals_it(bench):
+    """As a release left it that set the value alone."""
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        tpm, authorisation = running.vault.tpm, running.vault.keys.keys.lockout_authorisation
+        with tpm._connection.session() as session:
+            tpm._connection.esys.hierarchy_change_auth(tss.ESYS_TR.LOCKOUT, authorisation, session1=session)
+        with pytest.raises(Refused, match="clear_unauthorised"):
+            await reset(running, code)
+        assert running.vault.is_made
+        assert not (bench.folder / BEGUN_MARK).exists()
+        with pytest.raises(Tampered, match="clear_unauthorised"):
+            await tpm.clear()
+    async with bench.open() as running:
+        assert running.vault.is_made
+    (bench.folder / "state").write_bytes(b"")
+    async with bench.start() as running:
+        await reset(running, code)
+    await _goes_on_to_the_end(bench)
+
+
+async def test_a_value_that_is_not_ours_keeps_nobody_out_and_no_reset_begins_or_crashes(bench):
+    async with bench.open() as running:
+        code, _ = await claimed(running)
+        esys = running.vault.tpm._connection.esys
+        with running.vault.tpm._connection.session() as session:
+            esys.hierarchy_change_auth(tss.ESYS_TR.LOCKOUT, b"somebody's", session1=session)
+    for _ in range(3):  # the first wrong value locks the hierarchy out; that is no reason either
+        async with bench.open() as running:
+            with pytest.raises(Refused, match="clear_unauthorised"):
+                await reset(running, code)
+            assert running.vault.is_made
+    (bench.folder / BEGUN_MARK).touch()  # of a release that did not look first
+    async with bench.start() as running:
+        assert running.vault.shut_because == "clear_unauthorised"
+    assert not (bench.folder / CLEARED_MARK).exists()
+
+
 async def _goes_on_to_the_end(bench):
     async with bench.start() as running:
         assert running.vault.shut_because == "resetting"
-        assert _indexes(bench.tcti).isdisjoint(OWN_INDEXES)
+        assert indexes(bench.tcti).isdisjoint(OWN_INDEXES)
     assert (bench.folder / CLEARED_MARK).exists()
     remove_data(bench.folder)
     async with bench.open() as running:
         assert (await running.ask(DescribeOpening())).state == "unprovisioned"
         await claimed(running)
-
-
-def _indexes(tcti: str) -> set[int]:
-    with tss.ESAPI(tcti) as esys:
-        _, found = esys.get_capability(tss.TPM2_CAP.HANDLES, tss.TPM2_HC.NV_INDEX_FIRST, 64)
-        handles = found.data.handles
-        return {int(handles[place]) for place in range(handles.count)}
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------
@@ -313,7 +402,7 @@ async def test_a_reset_that_was_cut_goes_on_to_the_end(bench, cut, monkeypatch):
             with pytest.raises(PowerCut):
                 async with bench.start():
                     pass
-        assert _indexes(bench.tcti).isdisjoint(OWN_INDEXES)
+        assert indexes(bench.tcti).isdisjoint(OWN_INDEXES)
         assert not (bench.folder / CLEARED_MARK).exists()
     elif cut == "after the cleared mark":
         async with bench.start():
@@ -354,12 +443,12 @@ async def test_nothing_of_before_opens_on_the_same_tpm_nor_from_a_whole_copy_of_
     copy = tmp_path / "copy"
     shutil.copytree(bench.folder, copy)
     halves = read_key_file(copy).halves
-    assert _loads(bench.tcti, halves[0].public, halves[0].private)  # the control: before, the TPM knows them
+    assert loads(bench.tcti, halves[0])  # the control: before, the TPM knows them
     async with bench.open() as running:
         await reset(running, code)
     async with bench.start():
         pass
-    assert not any(_loads(bench.tcti, half.public, half.private) for half in halves)
+    assert not any(loads(bench.tcti, half) for half in halves)
     with pytest.raises(Tampered, match="other_tpm"):
         async with bench.open(copy):
             pass
@@ -377,24 +466,6 @@ async def test_nothing_of_before_opens_on_the_same_tpm_nor_from_a_whole_copy_of_
         assert running.vault.is_made
 
 
-def _loads(tcti: str, public: bytes, private: bytes) -> bool:
-    """Load a sealed half by tpm2-tools, as a thief with the chip would; loading comes before any policy."""
-    with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
-        (here / "public").write_bytes(public)
-        (here / "private").write_bytes(private)
-        tool = ["tpm2_load", f"--tcti={tcti}", "--parent-context=0x81000001", "--key-context=loaded"]
-        done = subprocess.run(
-            [*tool, "--public=public", "--private=private"], cwd=here, capture_output=True, check=False
-        )
-        if done.returncode == 0:
-            said = subprocess.run(
-                ["tpm2_flushcontext", f"--tcti={tcti}", "--transient-object"], capture_output=True, check=False
-            )
-            assert said.returncode == 0, said.stderr
-        return done.returncode == 0
-
-
 async def test_provisioning_after_a_reset_sets_the_floor_to_the_running_releases_epoch(bench):
     """Clear takes the floor away, so an older signed release could open the new box, were it not set again."""
     bench.release.sign(IMAGE, epoch=5)
@@ -402,7 +473,7 @@ async def test_provisioning_after_a_reset_sets_the_floor_to_the_running_releases
         code, _ = await claimed(running)
         await reset(running, code)
     async with bench.start():
-        assert FLOOR_INDEX not in _indexes(bench.tcti)
+        assert FLOOR_INDEX not in indexes(bench.tcti)
     remove_data(bench.folder)
     async with bench.open() as running:
         await claimed(running)

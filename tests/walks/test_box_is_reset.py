@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from appliance.demo.processes import host_pids
 from tests.attacks.canaries import Canaries, assert_nowhere
 from tests.simulators.demo_box import DemoBox, running_box
 from tests.simulators.reset import PATIENCE_S, claimed, journal, open_when_it_answers, reset, until, until_empty
+
+#: What one process puts there has the group of the other (systemd/tmpfiles.d): the set-group-ID bit.
+LAID_OUT = {"records/snapshot": "0o2750", "backup/restored": "0o2750"}
 
 
 async def test_a_box_is_reset_over_its_page_and_enrolled_again(tmp_path: Path):
@@ -33,9 +37,15 @@ async def test_a_box_is_reset_over_its_page_and_enrolled_again(tmp_path: Path):
         assert not [path for path in remains if not path.startswith("audit/")], remains
         assert {"records", "practice", "gateway", "tunnel"}.isdisjoint(host_pids(box.state))
         assert not list((kept / "records/spool").iterdir())
+        assert laid_out_anew(kept) == LAID_OUT
         assert_nowhere(canaries.found_in_files([kept, box.state / "journal"])[0])
         assert "enrolment_closed" not in journal(box)
         await enrolled_again(box)
+
+
+def laid_out_anew(kept: Path) -> dict[str, str]:
+    """Give the modes of the folders that two processes share, as the reset's own systemd-tmpfiles made them."""
+    return {name: oct(stat.S_IMODE((kept / name).stat().st_mode)) for name in LAID_OUT}
 
 
 async def enrolled_again(box: DemoBox) -> None:
