@@ -1,7 +1,7 @@
 """What was erased, as rows: identifiers and when, so that a backup of before brings none of it back.
 
-A row comes with the transaction that erases, and goes when no generation from before the erasure is left (backup
-says). The list that backup keeps beside the generations: docs/formats/backup.md.
+A row comes with the transaction that erases and never goes: which generations there still are, a store says, and a
+hostile one may bring an old one back later. The list that backup keeps beside them: docs/formats/backup.md.
 """
 
 from __future__ import annotations
@@ -31,11 +31,6 @@ class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def note(rows: Rows, kind: Kind, identifier: str, now: int) -> None:
     """It is being erased."""
     rows.change("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", kind, identifier, now)
-
-
-def forget(rows: Rows, before: int) -> None:
-    """Forget what was erased before `before`."""
-    rows.change("DELETE FROM erased WHERE at < ?", before)
 
 
 def summary(rows: Rows) -> ErasedList:

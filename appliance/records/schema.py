@@ -168,7 +168,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX earlier_share_documents_by_document ON earlier_share_documents (document)",
     ),
     (
-        # What was erased, for as long as a backup may hold it (erased.py).
+        # What was erased (erased.py).
         """
         CREATE TABLE erased (
             kind TEXT NOT NULL CHECK (kind IN ('document', 'patient')),

@@ -9,7 +9,6 @@ from appliance.contracts.snapshots import (
     Contents,
     DropSnapshot,
     ErasedList,
-    ForgetErased,
     MakeSnapshot,
     Snapshot,
     WriteErasedList,
@@ -33,7 +32,6 @@ class SnapshotAnswers:
             MakeSnapshot: self.answer_make_snapshot,
             DropSnapshot: self.answer_drop_snapshot,
             WriteErasedList: self.answer_write_erased_list,
-            ForgetErased: self.answer_forget_erased,
             CheckCopy: self.answer_check_copy,
         }
 
@@ -57,11 +55,6 @@ class SnapshotAnswers:
             )
             await on_thread(archive.file_threads, archive.snapshot.write_erased, encoded)
         return summary
-
-    async def answer_forget_erased(self, call: ForgetErased, _: Caller) -> Done:
-        """Forget what no generation holds any more."""
-        await self._archive.database.run(lambda rows: erased.forget(rows, call.before))
-        return Done()
 
     async def answer_check_copy(self, call: CheckCopy, _: Caller) -> Contents:
         """Test what was fetched."""

@@ -11,13 +11,7 @@ import stat
 import pytest
 
 from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument
-from appliance.contracts.snapshots import (
-    CheckCopy,
-    DropSnapshot,
-    ForgetErased,
-    MakeSnapshot,
-    WriteErasedList,
-)
+from appliance.contracts.snapshots import SNAPSHOTS, CheckCopy, DropSnapshot, MakeSnapshot, WriteErasedList
 from appliance.core.errors import NotFound, Tampered, Unavailable
 from appliance.records import database, snapshot
 from appliance.records.sealed_files import FOLDERS
@@ -212,8 +206,19 @@ async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench)
         "documents": sorted([[documents[0], bench.clock.now - 5], [theirs, bench.clock.now]]),
         "patients": [[other, bench.clock.now]],
     }
-    await bench.snapshots.ask(ForgetErased(before=bench.clock.now))
-    assert (await bench.snapshots.ask(WriteErasedList())).identifiers == 2
+
+
+async def test_what_was_erased_is_never_forgotten(tmp_path, vault):
+    """Not after decades, not over starts, not when a snapshot no longer holds it."""
+    session = vault.log_in()
+    async with records_process(tmp_path, vault.peer, session) as bench:
+        _, documents = await filled(bench)
+        await bench.ask(EraseDocument, document=documents[0], reason="no_record")
+        bench.clock.now += 30 * 365 * 86400
+        await bench.snapshots.ask(MakeSnapshot())
+    async with records_process(tmp_path, vault.peer, session) as bench:
+        assert (await bench.snapshots.ask(WriteErasedList())).identifiers == 1
+    assert not [verb for verb in SNAPSHOTS.verbs if "Forget" in verb]
 
 
 async def test_what_was_fetched_is_the_last_snapshot(bench):
