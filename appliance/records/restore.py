@@ -1,8 +1,8 @@
-"""A restore: the rows of another box's generation taken in, its files taken over, what it had erased erased again.
+"""A restore: the rows of another box's generation taken in, and its files taken over.
 
 Steps, each of which is done once or not at all: the copy is made ready beside (migrated, keys wrapped anew in vault,
 files bound to the box that sealed them); its rows come in one transaction, together with the row that says that a
-restore stands; folders of files follow; at last what the old box erased since goes, and the row with it.
+restore stands; folders of files follow; at last what the old box erased since goes, the row with it: restore_end.py.
 
 Nothing is taken that is not authentic: the database's pages under the key in the bundle, files by the digests in
 their rows. docs/formats/backup.md, "A restore".
@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from appliance.contracts.snapshots import Contents
-from appliance.contracts.vault import EndRestore, OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
+from appliance.contracts.vault import OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
 from appliance.core.errors import NotFound, Refused, Tampered
-from appliance.records import documents, erased, erasure, patients, previews, restoring, search, snapshot
+from appliance.records import erasure, restoring, search, snapshot
 from appliance.records.adopting import Adopted, Adopting
 from appliance.records.archive import Archive
 from appliance.records.copy_check import digests_in
@@ -28,7 +28,6 @@ from appliance.records.restoring import Restore
 from appliance.records.threads import on_thread
 
 KEYS_AT_ONCE = 2000
-MAX_ERASED_LIST_BYTES = 256 * 1024 * 1024
 #: In the order of what refers to what; all columns, as both databases have the same schema.
 TAKEN = (
     "patients",
@@ -84,23 +83,6 @@ async def adopt(archive: Archive, folders: list[str]) -> Adopted:
         await on_thread(threads, adopting.discard)
     await archive.database.run(lambda rows: restoring.adopted(rows, folders))
     return sum(done, Adopted())
-
-
-async def finish(archive: Archive) -> tuple[int, int]:
-    """Erase again what the list names, and end the restore; give how many documents were erased, and are missing."""
-    listed = await on_thread(archive.file_threads, _read_erased, archive.restored / "snapshot" / "erased.json")
-    gone = await archive.database.run(lambda rows: _erase_again(rows, listed, archive.now))
-    await on_thread(archive.file_threads, archive.files.remove, gone)
-    await archive.database.forget()
-    missing = await archive.sweep_files()
-    await archive.append("restore_finished")
-    await archive.vault.ask(EndRestore())
-    count = await archive.database.run(restoring.erased)
-    await archive.database.run(restoring.end)
-    archive.tell_missing(missing)
-    archive.not_restoring.set()
-    archive.erasure_waits.set()
-    return count, missing
 
 
 async def abandon(archive: Archive) -> None:
@@ -184,52 +166,6 @@ def _take_in(rows: Rows, restore: Restore) -> Contents:
 def _refuse_unless_empty(rows: Rows) -> None:
     if rows.one("SELECT 1 FROM main.patients LIMIT 1") is not None:
         raise Refused("not_empty")
-
-
-def _read_erased(path: Path) -> erased.Listed | None:
-    """Read the list; there is none if the old box never erased anything before it was gone."""
-    try:
-        with path.open("rb") as file:
-            encoded = file.read(MAX_ERASED_LIST_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    if len(encoded) > MAX_ERASED_LIST_BYTES:
-        raise Tampered("erased_list")
-    return erased.decode(encoded)
-
-
-def _erase_again(rows: Rows, listed: erased.Listed | None, now: int) -> list[str]:
-    """Remove what the list names, documents of its patients too; give the files that go.
-
-    The list is this box's from now on: older generations are still in the store.
-    """
-    if listed is None:
-        return []
-    for document, at in listed.documents:
-        erased.note(rows, "document", document, at)
-    for patient, at in listed.patients:
-        erased.note(rows, "patient", patient, at)
-    found = [(document, row) for document, _ in listed.documents if (row := _owner(rows, document)) is not None]
-    for patient, _ in listed.patients:
-        named = {document for document, _ in found}
-        owned = documents.files_of_patient(rows, patient)
-        found += [(document, (patient, file)) for document, file in owned.items() if document not in named]
-    files = []
-    for document, (patient, file) in found:
-        files += [file, *previews.file_of(rows, document)]
-        documents.remove(rows, patient, document, now)
-    for patient, _ in listed.patients:
-        try:
-            patients.remove(rows, patient, now)
-        except NotFound:
-            continue
-    restoring.note_erased(rows, len(found))
-    return files
-
-
-def _owner(rows: Rows, document: str) -> tuple[str, str] | None:
-    row = rows.one("SELECT patient, file FROM documents WHERE document = ?", document)
-    return None if row is None else (str(row[0]), str(row[1]))
 
 
 def _give_up(rows: Rows) -> None:

@@ -37,7 +37,7 @@ def begin(rows: Rows, restore: Restore) -> None:
     )
     rows.change(
         """
-        INSERT INTO restore_folders
+        INSERT INTO restore_folders (folder)
         SELECT DISTINCT substr(file, 1, 2) FROM (SELECT file FROM documents UNION ALL SELECT file FROM previews)
         """
     )
@@ -54,8 +54,13 @@ def adopted(rows: Rows, folders: list[str]) -> None:
 
 
 def note_erased(rows: Rows, count: int) -> None:
-    """So many documents were erased again."""
-    rows.change("UPDATE restore SET erased = erased + ?", count)
+    """What was erased since is erased again, so many documents."""
+    rows.change("UPDATE restore SET erased = ?, erased_again = 1", count)
+
+
+def is_erased_again(rows: Rows) -> bool:
+    """Say whether what was erased since is erased again."""
+    return rows.one("SELECT 1 FROM restore WHERE erased_again") is not None
 
 
 def erased(rows: Rows) -> int:

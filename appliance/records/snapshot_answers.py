@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from appliance.contracts.snapshots import (
     CheckCopy,
@@ -13,9 +14,11 @@ from appliance.contracts.snapshots import (
     Snapshot,
     WriteErasedList,
 )
+from appliance.contracts.vault import ProveErasedList
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.records import copy_check, erased, snapshot
 from appliance.records.archive import Archive
+from appliance.records.database import Rows
 from appliance.records.threads import on_thread
 
 
@@ -50,12 +53,16 @@ class SnapshotAnswers:
         """Write the list of what was erased."""
         archive = self._archive
         async with self._folder:
-            encoded, summary = await archive.database.run(
-                lambda rows: (erased.encode(rows, archive.box.box), erased.summary(rows))
-            )
-            await on_thread(archive.file_threads, archive.snapshot.write_erased, encoded)
+            named, digest, summary = await archive.database.run(partial(_named, box=archive.box.box))
+            proof = (await archive.vault.ask(ProveErasedList(digest=digest))).proof
+            await on_thread(archive.file_threads, lambda: archive.snapshot.write_erased(erased.encode(named, proof)))
         return summary
 
     async def answer_check_copy(self, call: CheckCopy, _: Caller) -> Contents:
         """Test what was fetched."""
         return await copy_check.check(self._archive, call.folders)
+
+
+def _named(rows: Rows, box: str) -> tuple[erased.Named, bytes, ErasedList]:
+    named = erased.named(rows, box)
+    return named, named.digest(), erased.summary(rows)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from appliance.contracts.records import (
     RECORDS,
@@ -39,10 +40,13 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
 from appliance.core.metrics import render
 from appliance.formats.envelope import DocumentOpener
+from appliance.formats.kit_key import of_seed
+from appliance.formats.kit_sheets import combine_sheets
 from appliance.formats.share_link import derive, manifest_key, parse_secret
 from appliance.formats.share_manifest import open_manifest, parse_key, sealed_on
-from appliance.records import documents, erasure, schema, turning
+from appliance.records import documents, erased, erasure, schema, turning
 from appliance.records.database import Database
+from appliance.vault.kit import prove_erased_list
 from tests.records.bench import PDF
 from tests.records.dying_restore import ABANDONED, FINISHING, MOMENTS
 from tests.records.lost_box import NOW, LostBox, lose_a_box, new_box, restore_all
@@ -152,10 +156,8 @@ async def test_dead_shares_are_listed_and_one_made_anew_opens_old_and_new_docume
 
 
 async def test_what_was_erased_again_opens_nowhere_and_stays_on_the_list(bench, lost):
-    path = bench.restored / "snapshot" / "erased.json"
-    listed = json.loads(path.read_bytes())
-    listed["documents"].append(["f" * 32, NOW - 5])  # erased before this generation; an older one has it still
-    path.write_text(json.dumps(listed))
+    earlier = ("f" * 32, NOW - 5)  # erased before this generation; an older one has it still
+    lay_list(bench, lost, documents=[*(await old_list(bench)).documents, earlier])
     opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
     await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
     files = await bench.archive.database.run(
@@ -409,6 +411,87 @@ async def test_the_reserve_of_the_disk_is_kept(bench, lost, monkeypatch):
     await all_back(bench, lost)
 
 
+async def old_list(bench):
+    return erased.decode((bench.restored / "snapshot" / "erased.json").read_bytes())[0]
+
+
+def lay_list(bench, lost, *, key=None, **fields):
+    """Lay a list that names something else, proven by the lost box's kit, or by another key."""
+    path = bench.restored / "snapshot" / "erased.json"
+    named = replace(erased.decode(path.read_bytes())[0], **fields)
+    key = key or of_seed(combine_sheets(*lost.sheets[:2])[0]).authentication_key
+    path.write_bytes(erased.encode(named, prove_erased_list(key, lost.box, named.digest())))
+
+
+async def all_adopted(bench, lost):
+    opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
+
+
+@pytest.mark.parametrize(
+    "forged", ["named more", "named less", "other key", "another box", "no proof", "half a proof"]
+)
+async def test_a_list_that_no_box_of_the_kit_wrote_erases_nothing(bench, lost, forged):
+    await all_adopted(bench, lost)
+    path = bench.restored / "snapshot" / "erased.json"
+    right, before = path.read_bytes(), {*bench.sealed_files}
+    written = json.loads(right)
+    everyone = [[patient, NOW] for patient in lost.patients]
+    if forged == "other key":
+        lay_list(bench, lost, key=b"k" * 32, patients=[tuple(each) for each in everyone])
+    else:
+        change = {
+            "named more": {"patients": everyone},
+            "named less": {"documents": [], "patients": []},
+            "another box": {"box": "0" * 32},
+            "no proof": {"proof": "", "patients": everyone},
+            "half a proof": {"proof": written["proof"][:32]},
+        }[forged]
+        path.write_text(json.dumps(written | change))
+    with pytest.raises(Tampered, match="erased_list"):
+        await bench.snapshots.ask(FinishRestore())
+    assert {*bench.sealed_files} == before
+    path.write_bytes(right)
+    assert (await bench.snapshots.ask(FinishRestore())).erased == 3
+    await all_back(bench, lost)
+
+
+async def test_a_list_that_is_not_there_ends_no_restore_unless_there_is_none_left(bench, lost):
+    await all_adopted(bench, lost)
+    (bench.restored / "snapshot" / "erased.json").unlink()
+    with pytest.raises(NotFound, match="erased_list"):
+        await bench.snapshots.ask(FinishRestore())
+    with pytest.raises(Unavailable, match="restoring"):
+        await bench.ask(FindPatients)
+    restored = await bench.snapshots.ask(FinishRestore(without_list=True))
+    assert (restored.erased, restored.contents.documents) == (0, len(lost.contents))
+    assert await bench.read(lost.gone[0]) == lost.contents[lost.gone[0]]
+
+
+async def test_a_list_that_is_proven_counts_also_for_who_says_there_is_none(bench, lost):
+    await all_adopted(bench, lost)
+    assert (await bench.snapshots.ask(FinishRestore(without_list=True))).erased == 3
+    await all_back(bench, lost)
+
+
+async def test_a_list_that_names_everything_counts_if_it_is_proven(bench, lost):
+    lay_list(bench, lost, documents=[(document, NOW) for document in lost.contents])
+    await all_adopted(bench, lost)
+    restored = await bench.snapshots.ask(FinishRestore())
+    assert (restored.erased, restored.contents.documents) == (len(lost.contents), 0)
+    assert bench.sealed_files == []
+
+
+async def test_a_restore_cut_after_the_erasure_ends_without_list_and_old_keys(side, lost):
+    await die(side, lost, "end not synced")
+    (side.folder / "restored" / "snapshot" / "erased.json").unlink()
+    with pytest.raises(Refused, match="no_restore"):
+        await side.vault.ask(OpenOldDatabase())
+    async with side.records() as bench:
+        assert (await bench.snapshots.ask(FinishRestore())).erased == 3
+        await all_back(bench, lost)
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":2}', b"\xff"])
 async def test_a_list_that_is_none_ends_no_restore(bench, lost, content):
     opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
@@ -459,6 +542,8 @@ async def test_a_copy_of_an_earlier_release_is_brought_up_to_date(side, bench, l
             "last_snapshot",
             "restore",
             "restore_folders",
+            "restore_erased",
+            "restore_keys_lost",
             "earlier_share_documents",
             "earlier_shares",
         ):

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -189,7 +190,9 @@ async def test_a_start_leaves_a_snapshot_and_removes_a_half_made_one(tmp_path, v
         assert files_of(current(bench)) == before
 
 
-async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench):
+@pytest.mark.parametrize("kit_key", [b"", b"k" * 32])
+async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench, vault, kit_key):
+    vault.kit_key = kit_key
     patient, documents = await filled(bench)
     other = await bench.add_patient("Andere")
     theirs = (await bench.add(patient=other)).document
@@ -200,11 +203,16 @@ async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench)
     listed = await bench.snapshots.ask(WriteErasedList())
     assert (listed.identifiers, listed.changed_at) == (3, bench.clock.now)
     written = json.loads((bench.state / "snapshot" / "erased.json").read_bytes())
+    rest = json.dumps(
+        {key: written[key] for key in ("version", "box", "documents", "patients")}, separators=(",", ":")
+    )
+    proof = hmac.digest(kit_key, hashlib.sha256(rest.encode()).digest(), "sha256").hex()
     assert written == {
         "version": 1,
         "box": bench.archive.box.box,
         "documents": sorted([[documents[0], bench.clock.now - 5], [theirs, bench.clock.now]]),
         "patients": [[other, bench.clock.now]],
+        "proof": proof if kit_key else "",
     }
 
 
