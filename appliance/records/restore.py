@@ -23,7 +23,7 @@ from appliance.records.adopting import Adopted, Adopting
 from appliance.records.archive import Archive
 from appliance.records.copy_check import digests_in
 from appliance.records.database import Database, Rows
-from appliance.records.erasure import TABLES, KeyTable
+from appliance.records.erasure import TABLES, KeyRow, KeyTable
 from appliance.records.restoring import Restore
 from appliance.records.threads import on_thread
 
@@ -38,6 +38,7 @@ TAKEN = (
     "pending_previews",
     "earlier_shares",
     "earlier_share_documents",
+    "restore_keys_lost",
 )
 
 #: A file's name leads nowhere else, whoever wrote the row.
@@ -138,6 +139,7 @@ def _bind(rows: Rows, old: str, own: str) -> None:
 
 
 async def _rewrap(archive: Archive, copy: Database, table: KeyTable) -> None:
+    """Have vault wrap a table's keys for this box."""
     after: tuple[str, ...] = ()
     newest = 1
     while keys := await copy.run(
@@ -147,8 +149,14 @@ async def _rewrap(archive: Archive, copy: Database, table: KeyTable) -> None:
         answer = await archive.vault.ask(RewrapOldDocumentKeys(documents=asked))
         newest = answer.generation
         turned = list(zip(keys, answer.wrapped, strict=True))
-        await copy.run(partial(erasure.put_keys, table=table, generation=newest, keys=turned))
+        await copy.run(partial(_put_keys, table=table, generation=newest, turned=turned))
         after = keys[-1].place
+
+
+def _put_keys(rows: Rows, table: KeyTable, generation: int, turned: list[tuple[KeyRow, bytes | None]]) -> None:
+    """Put keys into their rows. One that was lost on the old box stays as it is, opens nothing, and is noted."""
+    erasure.put_keys(rows, table, generation, [(key, wrapped or key.wrapped) for key, wrapped in turned])
+    restoring.note_keys_lost(rows, [key.identifier for key, wrapped in turned if wrapped is None])
 
 
 def _take_in(rows: Rows, restore: Restore) -> Contents:
@@ -158,6 +166,7 @@ def _take_in(rows: Rows, restore: Restore) -> Contents:
     rows.change(
         "INSERT INTO document_words (rowid, names, words) SELECT rowid, names, words FROM other.document_words"
     )
+    rows.change("INSERT INTO main.restore_erased SELECT kind, identifier, at FROM other.erased")
     rows.change("UPDATE main.retention_clock SET at = max(at, (SELECT max(at) FROM other.retention_clock))")
     restoring.begin(rows, restore)
     return snapshot.contents_of(rows)

@@ -22,25 +22,29 @@ MAX_ERASED_LIST_BYTES = 256 * 1024 * 1024
 
 
 async def finish(archive: Archive, *, without_list: bool) -> tuple[int, int]:
-    """Erase again and end the restore; give how many documents were erased, and files are missing.
+    """Erase again and end the restore; give how many documents were erased, and files are missing or do not open.
 
     Errors as FinishRestore says. What a cut ended after the erasure needs neither list nor vault's old keys.
     """
     gone: list[str] = []
     if not await archive.database.run(restoring.is_erased_again):
-        named = await _proven_list(archive, without_list=without_list)
-        gone = await archive.database.run(partial(_erase_again, named=named, now=archive.now))
+        listed = await _proven_list(archive, without_list=without_list)
+        gone = await archive.database.run(partial(_erase_again, named=listed, now=archive.now))
     await on_thread(archive.file_threads, archive.files.remove, gone)
     await archive.database.forget()
     missing = await archive.sweep_files()
+    named = await archive.database.run(restoring.keys_lost)
+    lost = await on_thread(archive.file_threads, archive.files.count_whole, named)
     await archive.append("restore_finished")
     await archive.vault.ask(EndRestore())
     count = await archive.database.run(restoring.erased)
     await archive.database.run(restoring.end)
     archive.tell_missing(missing)
+    if lost:
+        say("document_keys_lost", priority="alert", count=lost)
     archive.not_restoring.set()
     archive.erasure_waits.set()
-    return count, missing
+    return count, missing + lost
 
 
 async def _proven_list(archive: Archive, *, without_list: bool) -> erased.Named | None:
@@ -77,6 +81,7 @@ def _erase_again(rows: Rows, named: erased.Named | None, now: int) -> list[str]:
 
     All of it is on this box's list from now on: older generations are still in the store.
     """
+    rows.change("INSERT OR IGNORE INTO erased SELECT kind, identifier, at FROM restore_erased")
     if named is not None:
         erased.note_named(rows, named)
     found = rows.all(

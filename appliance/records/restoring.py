@@ -69,13 +69,31 @@ def erased(rows: Rows) -> int:
     return 0 if row is None else int(row[0])
 
 
+def note_keys_lost(rows: Rows, identifiers: list[str]) -> None:
+    """The keys of these documents or previews do not open, and never will."""
+    rows.change_all("INSERT OR IGNORE INTO restore_keys_lost VALUES (?)", [(each,) for each in identifiers])
+
+
+def keys_lost(rows: Rows) -> dict[str, int]:
+    """Give file -> sealed length of what is here and has no key that opens."""
+    found = rows.all(
+        """
+        SELECT file, sealed_length FROM documents WHERE document IN (SELECT identifier FROM restore_keys_lost)
+        UNION ALL
+        SELECT file, sealed_length FROM previews WHERE preview IN (SELECT identifier FROM restore_keys_lost)
+        """
+    )
+    return {str(file): int(length) for file, length in found}
+
+
 def give_up(rows: Rows) -> None:
     """Its rows go with this transaction."""
     rows.change("UPDATE restore SET given_up = 1")
-    rows.change("DELETE FROM restore_folders")
+    for table in ("restore_folders", "restore_erased"):
+        rows.change(f"DELETE FROM {table}")  # noqa: S608 (ours)
 
 
 def end(rows: Rows) -> None:
     """It is not under way any more."""
-    rows.change("DELETE FROM restore_folders")
-    rows.change("DELETE FROM restore")
+    for table in ("restore_folders", "restore_erased", "restore_keys_lost", "restore"):
+        rows.change(f"DELETE FROM {table}")  # noqa: S608 (ours)

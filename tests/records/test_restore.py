@@ -95,7 +95,15 @@ async def nothing_here(bench):
     assert (await bench.ask(FindPatients)).patients == []
     assert bench.sealed_files == []
     assert bench.incoming == []
-    for table in ("documents", "previews", "document_texts", "document_words", "earlier_shares", "restore"):
+    for table in (
+        "documents",
+        "previews",
+        "document_texts",
+        "document_words",
+        "earlier_shares",
+        "restore",
+        "restore_keys_lost",
+    ):
         assert await bench.archive.database.run(lambda rows, table=table: rows.all(f"SELECT * FROM {table}")) == []  # noqa: S608
 
 
@@ -518,6 +526,54 @@ async def with_old_copy(side, lost, work):
         await copy.run(work)
     finally:
         copy.close()
+
+
+async def test_a_key_that_was_lost_already_costs_its_document_and_no_other(side, bench, lost):
+    """One whose file is missing too counts once; one that was erased since does not count."""
+    kept = sorted(set(lost.left) - {lost.with_preview})
+    spoilt = [kept[0], kept[1], lost.gone[0]]
+
+    def spoil(rows):
+        for document in spoilt:
+            rows.change("UPDATE documents SET wrapped_key = zeroblob(60) WHERE document = ?", document)
+        rows.change("UPDATE previews SET wrapped_key = zeroblob(60)")
+
+    await with_old_copy(side, lost, spoil)
+    opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    file = await bench.archive.database.run(lambda rows: documents.find(rows, kept[1]).file)
+    (bench.restored / "snapshot" / "current" / "sealed" / file).unlink()
+    for _ in range(2):
+        await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
+    restored = await bench.snapshots.ask(FinishRestore())
+    assert (restored.erased, restored.missing, restored.contents.documents) == (3, 3, len(lost.left))
+    for document in spoilt:
+        with pytest.raises((NotFound, Tampered)):
+            await bench.read(document)
+    for document in set(lost.left) - set(spoilt):
+        assert await bench.read(document) == lost.contents[document]
+    assert await turning.turn(bench.archive)
+    assert await bench.read(kept[2]) == lost.contents[kept[2]]
+    assert await bench.archive.database.run(lambda rows: rows.all("SELECT * FROM restore_keys_lost")) == []
+
+
+async def test_what_the_copy_says_was_erased_before_it_stays_on_the_list(side, bench, lost):
+    """A list of before may be all that the store gives; this box's own comes with its backups from then on."""
+    before = ("e" * 32, "d" * 32)
+
+    def erased_before(rows):
+        rows.change("INSERT INTO erased VALUES ('document', ?, ?)", before[0], NOW - 9)
+        rows.change("INSERT INTO erased VALUES ('patient', ?, ?)", before[1], NOW - 9)
+
+    await with_old_copy(side, lost, erased_before)
+    await all_adopted(bench, lost)
+    await bench.snapshots.ask(AbandonRestore())
+    assert await bench.archive.database.run(lambda rows: rows.all("SELECT identifier FROM erased")) == []
+    assert (await restore_all(bench, lost)).erased == 3
+    await bench.snapshots.ask(WriteErasedList())
+    listed = json.loads((bench.state / "snapshot" / "erased.json").read_bytes())
+    assert {identifier for identifier, _ in listed["documents"]} == {*lost.gone, before[0]}
+    assert before[1] in {identifier for identifier, _ in listed["patients"]}
+    assert await bench.archive.database.run(lambda rows: rows.all("SELECT * FROM restore_erased")) == []
 
 
 async def test_a_file_name_that_leads_elsewhere_is_not_taken(side, bench, lost):
