@@ -8,13 +8,14 @@ import json
 import os
 import shutil
 import stat
+import threading
 
 import pytest
 
 from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument
 from appliance.contracts.snapshots import SNAPSHOTS, CheckCopy, DropSnapshot, MakeSnapshot, WriteErasedList
 from appliance.core.errors import NotFound, Tampered, Unavailable
-from appliance.records import database, snapshot
+from appliance.records import copy_check, database, snapshot
 from appliance.records.sealed_files import FOLDERS
 from tests.records.bench import PDF, records_process
 from tests.records.test_sealed_for import with_preview
@@ -320,6 +321,28 @@ async def test_a_file_that_is_lost_here_is_told_and_stops_no_snapshot_and_no_tes
     with pytest.raises(Tampered, match="copy_files") as refused:
         await bench.snapshots.ask(CheckCopy(folders=list(FOLDERS)))
     assert refused.value.details == {"count": 1}
+
+
+async def test_the_restore_test_holds_no_document_up_however_slowly_it_reads(bench, monkeypatch):
+    begun, goes_on, check = threading.Semaphore(0), threading.Event(), copy_check.is_file
+
+    def slow(*arguments):
+        begun.release()
+        goes_on.wait()
+        return check(*arguments)
+
+    monkeypatch.setattr(copy_check, "is_file", slow)
+    _, wanted = await filled(bench)
+    made = await bench.snapshots.ask(MakeSnapshot())
+    await fetch(bench)
+    checking = asyncio.ensure_future(bench.snapshots.ask(CheckCopy(folders=list(FOLDERS))))
+    try:
+        assert await asyncio.to_thread(begun.acquire, timeout=60)
+        assert await asyncio.wait_for(bench.read(wanted[1]), 60) == PDF + bytes([0])
+        assert not checking.done()
+    finally:
+        goes_on.set()
+    assert await checking == made.contents
 
 
 async def test_the_last_snapshot_is_remembered_over_a_start(tmp_path, vault):
