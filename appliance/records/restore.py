@@ -65,13 +65,21 @@ async def open_copy(archive: Archive, restore: Restore) -> Contents:
 
 
 async def adopt(archive: Archive, folders: list[str]) -> Adopted:
-    """Take over the files of some folders, each on a thread of its own."""
+    """Take over the files of some folders, each on a thread of its own.
+
+    A folder of which nothing lay there is not adopted: the store may have been away. Asked for once more, it is.
+    """
     threads = archive.file_threads
     adopting = Adopting(archive.files, archive.restored / "snapshot" / "current" / "sealed")
 
+    empty: set[str] = set()
+
     async def adopt_one(folder: str) -> Adopted:
         named = await archive.database.run(partial(digests_in, folder=folder))
-        return await on_thread(threads, adopting.copy_folder, named)
+        done = await on_thread(threads, adopting.copy_folder, named)
+        if named and not done.files and await on_thread(threads, adopting.is_empty, folder):
+            empty.add(folder)
+        return done
 
     work = [asyncio.ensure_future(adopt_one(folder)) for folder in dict.fromkeys(folders)]
     try:
@@ -82,7 +90,7 @@ async def adopt(archive: Archive, folders: list[str]) -> Adopted:
             one.cancel()
         await asyncio.gather(*work, return_exceptions=True)  # nothing is still being written then
         await on_thread(threads, adopting.discard)
-    await archive.database.run(lambda rows: restoring.adopted(rows, folders))
+    await archive.database.run(lambda rows: restoring.adopted(rows, folders, empty))
     return sum(done, Adopted())
 
 

@@ -6,9 +6,13 @@ goes on where a cut ended it. Plain functions on one transaction's rows; the wor
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from appliance.records.database import Rows
+
+#: A folder of which so often nothing lay there has nothing to give.
+TIMES_EMPTY = 2
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,15 @@ def folders_left(rows: Rows) -> list[str]:
     return [str(row[0]) for row in rows.all("SELECT folder FROM restore_folders ORDER BY folder")]
 
 
-def adopted(rows: Rows, folders: list[str]) -> None:
-    """The files of these folders are here, as far as there were any."""
-    rows.change_all("DELETE FROM restore_folders WHERE folder = ?", [(folder,) for folder in folders])
+def adopted(rows: Rows, folders: list[str], empty: Collection[str]) -> None:
+    """The files of these folders are here, as far as there were any; `empty` ones still lack theirs, the first time."""
+    rows.change_all(
+        "UPDATE restore_folders SET found_empty = found_empty + 1 WHERE folder = ?", [(each,) for each in empty]
+    )
+    rows.change_all(
+        "DELETE FROM restore_folders WHERE folder = ?", [(each,) for each in folders if each not in empty]
+    )
+    rows.change("DELETE FROM restore_folders WHERE found_empty >= ?", TIMES_EMPTY)
 
 
 def note_erased(rows: Rows, count: int) -> None:

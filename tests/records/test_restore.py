@@ -381,6 +381,8 @@ async def test_a_changed_or_missing_file_is_counted_and_everything_else_is_back(
         path.write_bytes(raw[:-1] + (b"" if change == "cut" else bytes([raw[-1] ^ 1])))
     adopted = await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
     assert (adopted.missing, adopted.files) == (1, opened.contents.files - 1)
+    if change == "missing":  # it was the only one of its folder: the store may have been away
+        await bench.snapshots.ask(AdoptFiles(folders=[file[:2]]))
     restored = await bench.snapshots.ask(FinishRestore())
     assert restored.missing == 1
     assert "praxis_documents_missing 1.0" in render()
@@ -389,6 +391,28 @@ async def test_a_changed_or_missing_file_is_counted_and_everything_else_is_back(
     for document, content in lost.left.items():
         if document != kept:
             assert await bench.read(document) == content
+
+
+async def test_a_folder_of_which_nothing_came_is_left_until_it_is_asked_for_again(side, lost):
+    """Its files are not lost because a store was away; and a store that never has them does not stop the end."""
+    async with side.records() as bench:
+        opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+        sealed = bench.restored / "snapshot" / "current" / "sealed"
+        away, gone = opened.folders[:2]
+        for folder in (away, gone):
+            (sealed / folder).rename(sealed / f"{folder}-away")
+        missing = (await bench.snapshots.ask(AdoptFiles(folders=opened.folders))).missing
+        assert missing >= 2
+        with pytest.raises(Refused, match="folders_left"):
+            await bench.snapshots.ask(FinishRestore())
+        assert (await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))).folders == [away, gone]
+    async with side.records() as bench:
+        assert (await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))).folders == [away, gone]
+        (sealed / f"{away}-away").rename(sealed / away)
+        again = await bench.snapshots.ask(AdoptFiles(folders=[away, gone]))
+        assert again.files >= 1
+        assert (await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))).folders == []
+        await bench.snapshots.ask(FinishRestore())
 
 
 async def test_a_folder_that_comes_again_makes_good_what_was_missing(bench, lost):
