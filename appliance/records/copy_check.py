@@ -102,6 +102,6 @@ async def _hold_counts(archive: Archive, copy: Database) -> Contents:
     marked = await copy.run(snapshot.last)
     contents = await copy.run(snapshot.contents_of)
     counted = (contents.patients, contents.documents, contents.files, contents.bytes)
-    if made is None or marked != made or counted != made[2:]:
+    if made is None or marked != made or counted != made.counted:
         raise Tampered("copy_counts")
     return contents

@@ -11,9 +11,10 @@ their rows. docs/formats/backup.md, "A restore".
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from appliance.contracts.snapshots import Contents
 from appliance.contracts.vault import OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
@@ -25,9 +26,13 @@ from appliance.records.copy_check import digests_in
 from appliance.records.database import Database, Rows
 from appliance.records.erasure import TABLES, KeyRow, KeyTable
 from appliance.records.restoring import Restore
+from appliance.records.sealed_files import disk_full_is_unavailable
 from appliance.records.threads import on_thread
 
 KEYS_AT_ONCE = 2000
+READ_BYTES = 1024 * 1024
+#: Keys are sealed as soon as the snapshot is whole, which takes minutes; copies are made a day apart.
+SEALED_WITHIN_S = 6 * 3600
 #: In the order of what refers to what; all columns, as both databases have the same schema.
 TAKEN = (
     "patients",
@@ -55,7 +60,7 @@ async def open_copy(archive: Archive, restore: Restore) -> Contents:
         key = (await archive.vault.ask(OpenOldDatabase())).key
         beside = await on_thread(archive.file_threads, _copy_beside, archive, fetched)
         try:
-            await _make_ready(archive, beside, key, restore.box)
+            await _make_ready(archive, beside, key, restore)
             contents = await archive.database.take_in(beside, key, lambda rows: _take_in(rows, restore))
         finally:
             for path in (beside, beside.with_name(beside.name + "-journal")):
@@ -107,17 +112,40 @@ async def abandon(archive: Archive) -> None:
 
 
 def _copy_beside(archive: Archive, fetched: Path) -> Path:
-    """Copy the fetched database, which may not be written to, to where a start removes it."""
-    size = fetched.stat().st_size
-    if not size:
-        raise Tampered("copy_database")  # to SQLite it would be a new database
-    archive.files.check_free_space(3 * size)  # the copy, the rows here, and the log of taking them in
-    beside = archive.files.incoming_path()
-    shutil.copyfile(fetched, beside)
+    """Copy the fetched database, which may not be written to, to where a start removes it.
+
+    Not more than was there when room was looked for, however backup goes on writing.
+    """
+    try:
+        source = os.open(fetched, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Tampered("copy_database") from error
+    with os.fdopen(source, "rb") as reading:
+        size = os.fstat(source).st_size
+        if not size:
+            raise Tampered("copy_database")  # to SQLite it would be a new database
+        archive.files.check_free_space(3 * size)  # the copy, the rows here, and the log of taking them in
+        beside = archive.files.incoming_path()
+        try:
+            with disk_full_is_unavailable(), beside.open("xb") as writing:
+                _copy(reading, writing, size)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     return beside
 
 
-async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> None:
+def _copy(reading: BinaryIO, writing: BinaryIO, size: int) -> None:
+    """Copy `size` bytes, which must be all, no more and no less."""
+    left = size
+    while left and (piece := reading.read(min(left, READ_BYTES))):
+        writing.write(piece)
+        left -= len(piece)
+    if left or reading.read(1):
+        raise Tampered("copy_database")
+
+
+async def _make_ready(archive: Archive, beside: Path, key: bytes, restore: Restore) -> None:
     """Hold every page of the copy, bring it to this release's schema, wrap its keys for this box."""
     try:
         copy = await Database.open(beside, key, "copy")
@@ -125,7 +153,8 @@ async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> N
         raise Tampered("copy_database") from error
     try:
         await copy.check()
-        await copy.run(lambda rows: _bind(rows, box, archive.box.box))
+        await copy.run(lambda rows: _hold_moment(rows, restore))
+        await copy.run(lambda rows: _bind(rows, restore.box, archive.box.box))
         for table in TABLES:
             await _rewrap(archive, copy, table)
     except Tampered as error:
@@ -134,6 +163,16 @@ async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> N
         raise
     finally:
         copy.close()
+
+
+def _hold_moment(rows: Rows, restore: Restore) -> None:
+    """Refuse an older copy beside a newer bundle: both are authentic, and the same key opens both.
+
+    A clock that was wrong once makes one of the bundle's two moments late for good, not both.
+    """
+    made = snapshot.last(rows)
+    if made is not None and made.taken_at + SEALED_WITHIN_S < min(restore.generation, restore.sealed_at):
+        raise Tampered("copy_database")
 
 
 def _bind(rows: Rows, old: str, own: str) -> None:

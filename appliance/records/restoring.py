@@ -53,7 +53,7 @@ def folders_left(rows: Rows) -> list[str]:
 
 
 def adopted(rows: Rows, folders: list[str], empty: Collection[str]) -> None:
-    """The files of these folders are here, as far as there were any; `empty` ones still lack theirs, the first time."""
+    """The files of these folders are here, as far as there were any; `empty` ones lack theirs, the first time."""
     rows.change_all(
         "UPDATE restore_folders SET found_empty = found_empty + 1 WHERE folder = ?", [(each,) for each in empty]
     )

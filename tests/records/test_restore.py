@@ -1,8 +1,10 @@
 """The box is lost; another one, with another TPM, has everything back from two sheets and what was fetched."""
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,7 +46,7 @@ from appliance.formats.kit_key import of_seed
 from appliance.formats.kit_sheets import combine_sheets
 from appliance.formats.share_link import derive, manifest_key, parse_secret
 from appliance.formats.share_manifest import open_manifest, parse_key, sealed_on
-from appliance.records import documents, erased, erasure, schema, turning
+from appliance.records import documents, erased, erasure, restore, schema, turning
 from appliance.records.database import Database
 from appliance.vault.kit import prove_erased_list
 from tests.records.bench import PDF
@@ -196,7 +198,9 @@ async def test_a_restored_box_is_backed_up_and_restored_again(tmp_path, side, lo
         await bench.snapshots.ask(MakeSnapshot())
         await bench.snapshots.ask(WriteErasedList())
         bundle = (await side.vault.ask(SealGeneration(generation=NOW + 9))).bundle
-        second = LostBox(bench.archive.box.box, kit.sheets, bundle, b"", tmp_path / "again", patients=lost.patients)
+        second = LostBox(
+            bench.archive.box.box, kit.sheets, bundle, b"", b"", tmp_path / "again", patients=lost.patients
+        )
         second.contents = lost.left | {new: PDF + b"second"}
         shutil.copytree(bench.state / "snapshot", second.fetched / "snapshot")
     async with new_box(tmp_path / "third", second) as third, third.records() as bench:
@@ -367,6 +371,48 @@ async def test_a_changed_database_is_not_taken(bench, lost, change):
     with pytest.raises(family, match=code):
         await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
     await nothing_here(bench)
+
+
+async def test_an_older_copy_beside_a_newer_bundle_is_not_taken(bench, lost):
+    with pytest.raises(Tampered, match="copy_database"):
+        await bench.snapshots.ask(OpenCopy(bundle=lost.later_bundle))
+    await nothing_here(bench)
+    await restore_all(bench, lost)
+    await all_back(bench, lost)
+
+
+@pytest.mark.parametrize("size", ["grows", "shrinks"])
+async def test_not_more_is_copied_than_there_was_room_looked_for(bench, lost, monkeypatch, size):
+    path = bench.restored / "snapshot" / "current" / "records.db"
+
+    def change_then(*_):
+        if size == "grows":
+            with path.open("ab") as file:
+                file.write(bytes(4096))
+        else:
+            os.truncate(path, path.stat().st_size - 4096)
+
+    async def never(*_):
+        pytest.fail("another size than was looked at")
+
+    monkeypatch.setattr(bench.archive.files, "check_free_space", change_then)
+    monkeypatch.setattr(restore, "_make_ready", never)
+    with pytest.raises(Tampered, match="copy_database"):
+        await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    assert bench.incoming == []
+
+
+async def test_a_disk_that_fills_while_the_copy_is_laid_beside_is_told(bench, lost, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restore, "_copy", full)
+        with pytest.raises(Unavailable, match="disk_full"):
+            await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    assert bench.incoming == []
+    await restore_all(bench, lost)
+    await all_back(bench, lost)
 
 
 @pytest.mark.parametrize("change", ["changed", "cut", "missing"])

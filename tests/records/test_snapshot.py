@@ -345,6 +345,13 @@ async def test_the_restore_test_holds_no_document_up_however_slowly_it_reads(ben
     assert await checking == made.contents
 
 
+async def test_a_clock_that_is_set_back_makes_no_snapshot_older_than_the_one_before(bench):
+    """A restore would take it for an older copy that was put beside a newer bundle."""
+    first = await bench.snapshots.ask(MakeSnapshot())
+    bench.clock.now -= 90 * 86400
+    assert (await bench.snapshots.ask(MakeSnapshot())).taken_at == first.taken_at
+
+
 async def test_the_last_snapshot_is_remembered_over_a_start(tmp_path, vault):
     session = vault.log_in()
     async with records_process(tmp_path, vault.peer, session) as bench:
