@@ -56,7 +56,7 @@ async def _proven_list(archive: Archive, *, without_list: bool) -> erased.Named 
     except (NotFound, Tampered) as error:
         if not without_list:
             raise
-        say("restored_without_erased_list", priority="alert", code=error.family)
+        say("restored_without_erased_list", priority="alert", found=int(isinstance(error, Tampered)))
         return None
     return named
 
