@@ -1,6 +1,6 @@
 """A snapshot: rows and files as they were at one moment, laid out for backup to carry away.
 
-The database is copied while other work goes on; nothing is erased meanwhile, and no share begins or ends, until every
+The database is copied while other work goes on, and shares begin and end; nothing is erased meanwhile, until every
 file that the copy's rows name is linked. So the rows say what was when the copy was whole, and a file has its row
 before it has none. What is in the copy and what is not: docs/formats/backup.md.
 """
@@ -45,7 +45,7 @@ async def make(archive: Archive) -> Snapshot:
     taken_at = max(archive.now, before.taken_at if before else 0)  # a restore holds it against the bundle's moments
     archive.files.check_free_space(await archive.database.size())
     try:
-        async with archive.share_changes:
+        async with archive.erasing_or_laying_out:
             contents, mark = await _lay_out(archive, taken_at)
         described = {
             "version": VERSION,

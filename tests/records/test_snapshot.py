@@ -12,11 +12,12 @@ import threading
 
 import pytest
 
-from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument
+from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument, RevokeShare
 from appliance.contracts.snapshots import SNAPSHOTS, CheckCopy, DropSnapshot, MakeSnapshot, WriteErasedList
 from appliance.core.errors import NotFound, Tampered, Unavailable
 from appliance.records import copy_check, database, snapshot
 from appliance.records.sealed_files import FOLDERS
+from appliance.records.snapshot_folder import SnapshotFolder
 from tests.records.bench import PDF, records_process
 from tests.records.test_sealed_for import with_preview
 
@@ -321,6 +322,34 @@ async def test_a_file_that_is_lost_here_is_told_and_stops_no_snapshot_and_no_tes
     with pytest.raises(Tampered, match="copy_files") as refused:
         await bench.snapshots.ask(CheckCopy(folders=list(FOLDERS)))
     assert refused.value.details == {"count": 1}
+
+
+async def test_shares_begin_and_end_while_a_snapshot_is_laid_out_and_an_erasure_waits(bench, monkeypatch):
+    begun, goes_on, link = threading.Semaphore(0), threading.Event(), SnapshotFolder.link
+
+    def slow(*arguments):
+        begun.release()
+        goes_on.wait()
+        return link(*arguments)
+
+    monkeypatch.setattr(SnapshotFolder, "link", slow)
+    patient, held = await filled(bench)
+    made = asyncio.ensure_future(bench.snapshots.ask(MakeSnapshot()))
+    erased = None
+    try:
+        assert await asyncio.to_thread(begun.acquire, timeout=60)
+        erased = asyncio.ensure_future(bench.ask(EraseDocument, document=held[1], reason="no_record"))
+        for _ in range(2):
+            share = await asyncio.wait_for(bench.ask(CreateShare, patient=patient, documents=held[2:]), 60)
+            await asyncio.wait_for(bench.ask(RevokeShare, share=share.share), 60)
+        assert not made.done()
+        assert not erased.done()
+    finally:
+        goes_on.set()
+    await made
+    assert erased is not None
+    await erased
+    assert len(await hold_together(bench)) == 6  # five documents and a preview: what is erased later is in it
 
 
 async def test_the_restore_test_holds_no_document_up_however_slowly_it_reads(bench, monkeypatch):
