@@ -54,6 +54,14 @@ class Adopting:
                 done += Adopted(1, length, 0) if here else Adopted(0, 0, 1)
         return done
 
+    def is_empty(self, folder: str) -> bool:
+        """Say whether nothing at all was fetched of a folder."""
+        try:
+            with os.scandir(self._fetched / folder) as found:
+                return next(found, None) is None
+        except FileNotFoundError:
+            return True
+
     def put_in_place(self) -> None:
         """Sync all, put all in their places, sync the places."""
         with disk_full_is_unavailable():

@@ -62,6 +62,8 @@ class Archive:
     clock: Callable[[], float]
     file_threads: Executor
     share_changes: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Held while a snapshot is laid out, and while something is erased; taken before `share_changes`.
+    erasing_or_laying_out: asyncio.Lock = field(default_factory=asyncio.Lock)
     previews_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     intakes: Activity = field(default_factory=Activity)
     erasures: Activity = field(default_factory=Activity)
@@ -116,10 +118,10 @@ class Archive:
 
     @asynccontextmanager
     async def erasing(self) -> AsyncIterator[None]:
-        """Erase in this block, under `share_changes`; afterwards the erasure key turns, in a while."""
+        """Erase in this block, while no share changes and no snapshot is made; the erasure key turns in a while."""
         try:
             with self.erasures.going_on():
-                async with self.share_changes:
+                async with self.erasing_or_laying_out, self.share_changes:
                     yield
         finally:
             self.erasure_waits.set()

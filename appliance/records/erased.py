@@ -1,11 +1,13 @@
 """What was erased, as rows: identifiers and when, so that a backup of before brings none of it back.
 
-A row comes with the transaction that erases, and goes when no generation from before the erasure is left (backup
-says). The list that backup keeps beside the generations: docs/formats/backup.md.
+A row comes with the transaction that erases and never goes: which generations there still are, a store says, and a
+hostile one may bring an old one back later. The list that backup keeps beside them carries a proof by vault, as a
+store could otherwise have a restore erase whatever it names: docs/formats/backup.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 import msgspec
@@ -19,13 +21,23 @@ Kind = Literal["document", "patient"]
 VERSION = 1
 
 
-class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The list as it lies in a file."""
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a list names; as JSON without blanks, it is what is proven."""
 
     version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
     box: Id
     documents: list[tuple[Id, Seconds]]
     patients: list[tuple[Id, Seconds]]
+
+    def digest(self) -> bytes:
+        """Give the SHA-256 of what is proven."""
+        return hashlib.sha256(msgspec.json.encode(self)).digest()
+
+
+class _Listed(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The list as it lies in a file: `proof` are 64 hexadecimal digits, none if the box had no kit."""
+
+    proof: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
 
 
 def note(rows: Rows, kind: Kind, identifier: str, now: int) -> None:
@@ -33,9 +45,10 @@ def note(rows: Rows, kind: Kind, identifier: str, now: int) -> None:
     rows.change("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", kind, identifier, now)
 
 
-def forget(rows: Rows, before: int) -> None:
-    """Forget what was erased before `before`."""
-    rows.change("DELETE FROM erased WHERE at < ?", before)
+def note_named(rows: Rows, named: Named) -> None:
+    """What another box's list names is erased here too; what is known already keeps its moment."""
+    for kind, listed in (("document", named.documents), ("patient", named.patients)):
+        rows.change_all("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", [(kind, *each) for each in listed])
 
 
 def summary(rows: Rows) -> ErasedList:
@@ -44,17 +57,26 @@ def summary(rows: Rows) -> ErasedList:
     return ErasedList(identifiers=row[0], changed_at=row[1])
 
 
-def encode(rows: Rows, box: str) -> bytes:
-    """Give the list of this box as a file has it."""
-    return msgspec.json.encode(Listed(box=box, documents=_of(rows, "document"), patients=_of(rows, "patient")))
+def named(rows: Rows, box: str) -> Named:
+    """Give what this box's list names."""
+    return Named(box=box, documents=_of(rows, "document"), patients=_of(rows, "patient"))
 
 
-def decode(encoded: bytes) -> Listed:
-    """Read the list of any box; Tampered("erased_list")."""
+def encode(named: Named, proof: bytes) -> bytes:
+    """Give a list as a file has it."""
+    fields = msgspec.structs.asdict(named)
+    return msgspec.json.encode(_Listed(**fields, proof=proof.hex()))
+
+
+def decode(encoded: bytes) -> tuple[Named, bytes]:
+    """Read what the list of any box names, and its proof, which is 32 bytes or none; Tampered("erased_list")."""
     try:
-        return msgspec.json.decode(encoded, type=Listed)
+        listed = msgspec.json.decode(encoded, type=_Listed)
     except msgspec.DecodeError as error:
         raise Tampered("erased_list") from error
+    fields = msgspec.structs.asdict(listed)
+    proof = bytes.fromhex(fields.pop("proof"))
+    return Named(**fields), proof
 
 
 def _of(rows: Rows, kind: Kind) -> list[tuple[str, int]]:

@@ -1,8 +1,8 @@
-"""A restore: the rows of another box's generation taken in, its files taken over, what it had erased erased again.
+"""A restore: the rows of another box's generation taken in, and its files taken over.
 
 Steps, each of which is done once or not at all: the copy is made ready beside (migrated, keys wrapped anew in vault,
 files bound to the box that sealed them); its rows come in one transaction, together with the row that says that a
-restore stands; folders of files follow; at last what the old box erased since goes, and the row with it.
+restore stands; folders of files follow; at last what the old box erased since goes, the row with it: restore_end.py.
 
 Nothing is taken that is not authentic: the database's pages under the key in the bundle, files by the digests in
 their rows. docs/formats/backup.md, "A restore".
@@ -11,24 +11,28 @@ their rows. docs/formats/backup.md, "A restore".
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from appliance.contracts.snapshots import Contents
-from appliance.contracts.vault import EndRestore, OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
+from appliance.contracts.vault import OldDocumentKey, OpenOldDatabase, RewrapOldDocumentKeys
 from appliance.core.errors import NotFound, Refused, Tampered
-from appliance.records import documents, erased, erasure, patients, previews, restoring, search, snapshot
+from appliance.records import erasure, restoring, search, snapshot
 from appliance.records.adopting import Adopted, Adopting
 from appliance.records.archive import Archive
 from appliance.records.copy_check import digests_in
 from appliance.records.database import Database, Rows
-from appliance.records.erasure import TABLES, KeyTable
+from appliance.records.erasure import TABLES, KeyRow, KeyTable
 from appliance.records.restoring import Restore
+from appliance.records.sealed_files import disk_full_is_unavailable
 from appliance.records.threads import on_thread
 
 KEYS_AT_ONCE = 2000
-MAX_ERASED_LIST_BYTES = 256 * 1024 * 1024
+READ_BYTES = 1024 * 1024
+#: Keys are sealed as soon as the snapshot is whole, which takes minutes; copies are made a day apart.
+SEALED_WITHIN_S = 6 * 3600
 #: In the order of what refers to what; all columns, as both databases have the same schema.
 TAKEN = (
     "patients",
@@ -39,6 +43,7 @@ TAKEN = (
     "pending_previews",
     "earlier_shares",
     "earlier_share_documents",
+    "restore_keys_lost",
 )
 
 #: A file's name leads nowhere else, whoever wrote the row.
@@ -55,7 +60,7 @@ async def open_copy(archive: Archive, restore: Restore) -> Contents:
         key = (await archive.vault.ask(OpenOldDatabase())).key
         beside = await on_thread(archive.file_threads, _copy_beside, archive, fetched)
         try:
-            await _make_ready(archive, beside, key, restore.box)
+            await _make_ready(archive, beside, key, restore)
             contents = await archive.database.take_in(beside, key, lambda rows: _take_in(rows, restore))
         finally:
             for path in (beside, beside.with_name(beside.name + "-journal")):
@@ -65,13 +70,21 @@ async def open_copy(archive: Archive, restore: Restore) -> Contents:
 
 
 async def adopt(archive: Archive, folders: list[str]) -> Adopted:
-    """Take over the files of some folders, each on a thread of its own."""
+    """Take over the files of some folders, each on a thread of its own.
+
+    A folder of which nothing lay there is not adopted: the store may have been away. Asked for once more, it is.
+    """
     threads = archive.file_threads
     adopting = Adopting(archive.files, archive.restored / "snapshot" / "current" / "sealed")
 
+    empty: set[str] = set()
+
     async def adopt_one(folder: str) -> Adopted:
         named = await archive.database.run(partial(digests_in, folder=folder))
-        return await on_thread(threads, adopting.copy_folder, named)
+        done = await on_thread(threads, adopting.copy_folder, named)
+        if named and not done.files and await on_thread(threads, adopting.is_empty, folder):
+            empty.add(folder)
+        return done
 
     work = [asyncio.ensure_future(adopt_one(folder)) for folder in dict.fromkeys(folders)]
     try:
@@ -82,25 +95,8 @@ async def adopt(archive: Archive, folders: list[str]) -> Adopted:
             one.cancel()
         await asyncio.gather(*work, return_exceptions=True)  # nothing is still being written then
         await on_thread(threads, adopting.discard)
-    await archive.database.run(lambda rows: restoring.adopted(rows, folders))
+    await archive.database.run(lambda rows: restoring.adopted(rows, folders, empty))
     return sum(done, Adopted())
-
-
-async def finish(archive: Archive) -> tuple[int, int]:
-    """Erase again what the list names, and end the restore; give how many documents were erased, and are missing."""
-    listed = await on_thread(archive.file_threads, _read_erased, archive.restored / "snapshot" / "erased.json")
-    gone = await archive.database.run(lambda rows: _erase_again(rows, listed, archive.now))
-    await on_thread(archive.file_threads, archive.files.remove, gone)
-    await archive.database.forget()
-    missing = await archive.sweep_files()
-    await archive.append("restore_finished")
-    await archive.vault.ask(EndRestore())
-    count = await archive.database.run(restoring.erased)
-    await archive.database.run(restoring.end)
-    archive.tell_missing(missing)
-    archive.not_restoring.set()
-    archive.erasure_waits.set()
-    return count, missing
 
 
 async def abandon(archive: Archive) -> None:
@@ -116,17 +112,40 @@ async def abandon(archive: Archive) -> None:
 
 
 def _copy_beside(archive: Archive, fetched: Path) -> Path:
-    """Copy the fetched database, which may not be written to, to where a start removes it."""
-    size = fetched.stat().st_size
-    if not size:
-        raise Tampered("copy_database")  # to SQLite it would be a new database
-    archive.files.check_free_space(3 * size)  # the copy, the rows here, and the log of taking them in
-    beside = archive.files.incoming_path()
-    shutil.copyfile(fetched, beside)
+    """Copy the fetched database, which may not be written to, to where a start removes it.
+
+    Not more than was there when room was looked for, however backup goes on writing.
+    """
+    try:
+        source = os.open(fetched, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Tampered("copy_database") from error
+    with os.fdopen(source, "rb") as reading:
+        size = os.fstat(source).st_size
+        if not size:
+            raise Tampered("copy_database")  # to SQLite it would be a new database
+        archive.files.check_free_space(3 * size)  # the copy, the rows here, and the log of taking them in
+        beside = archive.files.incoming_path()
+        try:
+            with disk_full_is_unavailable(), beside.open("xb") as writing:
+                _copy(reading, writing, size)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     return beside
 
 
-async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> None:
+def _copy(reading: BinaryIO, writing: BinaryIO, size: int) -> None:
+    """Copy `size` bytes, which must be all, no more and no less."""
+    left = size
+    while left and (piece := reading.read(min(left, READ_BYTES))):
+        writing.write(piece)
+        left -= len(piece)
+    if left or reading.read(1):
+        raise Tampered("copy_database")
+
+
+async def _make_ready(archive: Archive, beside: Path, key: bytes, restore: Restore) -> None:
     """Hold every page of the copy, bring it to this release's schema, wrap its keys for this box."""
     try:
         copy = await Database.open(beside, key, "copy")
@@ -134,7 +153,8 @@ async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> N
         raise Tampered("copy_database") from error
     try:
         await copy.check()
-        await copy.run(lambda rows: _bind(rows, box, archive.box.box))
+        await copy.run(lambda rows: _hold_moment(rows, restore))
+        await copy.run(lambda rows: _bind(rows, restore.box, archive.box.box))
         for table in TABLES:
             await _rewrap(archive, copy, table)
     except Tampered as error:
@@ -143,6 +163,16 @@ async def _make_ready(archive: Archive, beside: Path, key: bytes, box: str) -> N
         raise
     finally:
         copy.close()
+
+
+def _hold_moment(rows: Rows, restore: Restore) -> None:
+    """Refuse an older copy beside a newer bundle: both are authentic, and the same key opens both.
+
+    A clock that was wrong once makes one of the bundle's two moments late for good, not both.
+    """
+    made = snapshot.last(rows)
+    if made is not None and made.taken_at + SEALED_WITHIN_S < min(restore.generation, restore.sealed_at):
+        raise Tampered("copy_database")
 
 
 def _bind(rows: Rows, old: str, own: str) -> None:
@@ -156,6 +186,7 @@ def _bind(rows: Rows, old: str, own: str) -> None:
 
 
 async def _rewrap(archive: Archive, copy: Database, table: KeyTable) -> None:
+    """Have vault wrap a table's keys for this box."""
     after: tuple[str, ...] = ()
     newest = 1
     while keys := await copy.run(
@@ -165,8 +196,14 @@ async def _rewrap(archive: Archive, copy: Database, table: KeyTable) -> None:
         answer = await archive.vault.ask(RewrapOldDocumentKeys(documents=asked))
         newest = answer.generation
         turned = list(zip(keys, answer.wrapped, strict=True))
-        await copy.run(partial(erasure.put_keys, table=table, generation=newest, keys=turned))
+        await copy.run(partial(_put_keys, table=table, generation=newest, turned=turned))
         after = keys[-1].place
+
+
+def _put_keys(rows: Rows, table: KeyTable, generation: int, turned: list[tuple[KeyRow, bytes | None]]) -> None:
+    """Put keys into their rows. One that was lost on the old box stays as it is, opens nothing, and is noted."""
+    erasure.put_keys(rows, table, generation, [(key, wrapped or key.wrapped) for key, wrapped in turned])
+    restoring.note_keys_lost(rows, [key.identifier for key, wrapped in turned if wrapped is None])
 
 
 def _take_in(rows: Rows, restore: Restore) -> Contents:
@@ -176,6 +213,7 @@ def _take_in(rows: Rows, restore: Restore) -> Contents:
     rows.change(
         "INSERT INTO document_words (rowid, names, words) SELECT rowid, names, words FROM other.document_words"
     )
+    rows.change("INSERT INTO main.restore_erased SELECT kind, identifier, at FROM other.erased")
     rows.change("UPDATE main.retention_clock SET at = max(at, (SELECT max(at) FROM other.retention_clock))")
     restoring.begin(rows, restore)
     return snapshot.contents_of(rows)
@@ -184,52 +222,6 @@ def _take_in(rows: Rows, restore: Restore) -> Contents:
 def _refuse_unless_empty(rows: Rows) -> None:
     if rows.one("SELECT 1 FROM main.patients LIMIT 1") is not None:
         raise Refused("not_empty")
-
-
-def _read_erased(path: Path) -> erased.Listed | None:
-    """Read the list; there is none if the old box never erased anything before it was gone."""
-    try:
-        with path.open("rb") as file:
-            encoded = file.read(MAX_ERASED_LIST_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    if len(encoded) > MAX_ERASED_LIST_BYTES:
-        raise Tampered("erased_list")
-    return erased.decode(encoded)
-
-
-def _erase_again(rows: Rows, listed: erased.Listed | None, now: int) -> list[str]:
-    """Remove what the list names, documents of its patients too; give the files that go.
-
-    The list is this box's from now on: older generations are still in the store.
-    """
-    if listed is None:
-        return []
-    for document, at in listed.documents:
-        erased.note(rows, "document", document, at)
-    for patient, at in listed.patients:
-        erased.note(rows, "patient", patient, at)
-    found = [(document, row) for document, _ in listed.documents if (row := _owner(rows, document)) is not None]
-    for patient, _ in listed.patients:
-        named = {document for document, _ in found}
-        owned = documents.files_of_patient(rows, patient)
-        found += [(document, (patient, file)) for document, file in owned.items() if document not in named]
-    files = []
-    for document, (patient, file) in found:
-        files += [file, *previews.file_of(rows, document)]
-        documents.remove(rows, patient, document, now)
-    for patient, _ in listed.patients:
-        try:
-            patients.remove(rows, patient, now)
-        except NotFound:
-            continue
-    restoring.note_erased(rows, len(found))
-    return files
-
-
-def _owner(rows: Rows, document: str) -> tuple[str, str] | None:
-    row = rows.one("SELECT patient, file FROM documents WHERE document = ?", document)
-    return None if row is None else (str(row[0]), str(row[1]))
 
 
 def _give_up(rows: Rows) -> None:

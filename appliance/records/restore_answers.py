@@ -16,7 +16,7 @@ from appliance.contracts.snapshots import (
 from appliance.contracts.vault import OpenGeneration
 from appliance.core.errors import Refused
 from appliance.core.varlink import Answers, Caller, Done
-from appliance.records import earlier_shares, restore, restoring, snapshot
+from appliance.records import earlier_shares, restore, restore_end, restoring, snapshot
 from appliance.records.archive import Archive
 from appliance.records.restoring import Restore
 
@@ -64,14 +64,14 @@ class RestoreAnswers:
             done = await restore.adopt(self._archive, call.folders)
         return AdoptedFiles(files=done.files, bytes=done.bytes, missing=done.missing)
 
-    async def answer_finish_restore(self, _: FinishRestore, __: Caller) -> Restored:
+    async def answer_finish_restore(self, call: FinishRestore, _: Caller) -> Restored:
         """Erase again what was erased since; from then on every verb is answered."""
         archive = self._archive
         async with self._one:
             await self._standing()
             if await archive.database.run(restoring.folders_left):
                 raise Refused("folders_left")
-            erased, missing = await restore.finish(archive)
+            erased, missing = await restore_end.finish(archive, without_list=call.without_list)
             return Restored(
                 contents=await archive.database.run(snapshot.contents_of),
                 erased=erased,

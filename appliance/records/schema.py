@@ -168,7 +168,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX earlier_share_documents_by_document ON earlier_share_documents (document)",
     ),
     (
-        # What was erased, for as long as a backup may hold it (erased.py).
+        # What was erased (erased.py).
         """
         CREATE TABLE erased (
             kind TEXT NOT NULL CHECK (kind IN ('document', 'patient')),
@@ -201,5 +201,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
         "CREATE TABLE restore_folders (folder TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    ),
+    (
+        # Whether what was erased since is erased again; how often a folder was asked for and nothing lay there.
+        "ALTER TABLE restore ADD COLUMN erased_again INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE restore_folders ADD COLUMN found_empty INTEGER NOT NULL DEFAULT 0",
+        # What the copy's own rows say was erased before it; documents and previews whose key did not open.
+        """
+        CREATE TABLE restore_erased (
+            kind TEXT NOT NULL,
+            identifier TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            PRIMARY KEY (kind, identifier)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE TABLE restore_keys_lost (identifier TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     ),
 )

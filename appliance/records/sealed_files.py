@@ -145,6 +145,14 @@ class SealedFiles:
         for folder in {self.path(name).parent for name in names}:
             sync_folder(folder)
 
+    def count_whole(self, named: Mapping[str, int]) -> int:
+        """Count those of `named` (file -> length) that are there in their length."""
+        whole = 0
+        for name, length in named.items():
+            with suppress(FileNotFoundError):
+                whole += self.path(name).stat().st_size == length
+        return whole
+
     def empty_incoming(self) -> int:
         """Remove what was being written when the power went; give how many."""
         left = list(self._incoming.iterdir())

@@ -1,6 +1,6 @@
 """A snapshot: rows and files as they were at one moment, laid out for backup to carry away.
 
-The database is copied while other work goes on; nothing is erased meanwhile, and no share begins or ends, until every
+The database is copied while other work goes on, and shares begin and end; nothing is erased meanwhile, until every
 file that the copy's rows name is linked. So the rows say what was when the copy was whole, and a file has its row
 before it has none. What is in the copy and what is not: docs/formats/backup.md.
 """
@@ -8,6 +8,7 @@ before it has none. What is in the copy and what is not: docs/formats/backup.md.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -26,14 +27,25 @@ VERSION = 1
 EMPTIED = ("share_documents", "shares", "intake_keys")
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a snapshot was: its mark, when it was taken, how many patients, documents, files and bytes it held."""
+
+    mark: str
+    taken_at: int
+    counted: tuple[int, ...]
+
+
 async def make(archive: Archive) -> Snapshot:
     """Make a snapshot in place of an earlier one. Unavailable("disk_full"), Unavailable("restoring")."""
     if not archive.not_restoring.is_set():
         raise Unavailable("restoring")
-    files, taken_at = archive.file_threads, archive.now
+    files = archive.file_threads
+    before = await archive.database.run(last)
+    taken_at = max(archive.now, before.taken_at if before else 0)  # a restore holds it against the bundle's moments
     archive.files.check_free_space(await archive.database.size())
     try:
-        async with archive.share_changes:
+        async with archive.erasing_or_laying_out:
             contents, mark = await _lay_out(archive, taken_at)
         described = {
             "version": VERSION,
@@ -77,9 +89,10 @@ def contents_of(rows: Rows) -> Contents:
     )
 
 
-def last(rows: Rows) -> tuple[object, ...] | None:
-    """Give what the last snapshot was: its mark, when it was taken, what it held."""
-    return rows.one("SELECT snapshot, taken_at, patients, documents, files, bytes FROM last_snapshot")
+def last(rows: Rows) -> Made | None:
+    """Give what the last snapshot was."""
+    row = rows.one("SELECT snapshot, taken_at, patients, documents, files, bytes FROM last_snapshot")
+    return None if row is None else Made(str(row[0]), int(row[1]), tuple(map(int, row[2:])))
 
 
 def _prepare(rows: Rows, now: int) -> tuple[Contents, str]:

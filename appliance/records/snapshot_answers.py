@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from appliance.contracts.snapshots import (
     CheckCopy,
     Contents,
     DropSnapshot,
     ErasedList,
-    ForgetErased,
     MakeSnapshot,
     Snapshot,
     WriteErasedList,
 )
+from appliance.contracts.vault import ProveErasedList
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.records import copy_check, erased, snapshot
 from appliance.records.archive import Archive
+from appliance.records.database import Rows
 from appliance.records.threads import on_thread
 
 
@@ -33,7 +35,6 @@ class SnapshotAnswers:
             MakeSnapshot: self.answer_make_snapshot,
             DropSnapshot: self.answer_drop_snapshot,
             WriteErasedList: self.answer_write_erased_list,
-            ForgetErased: self.answer_forget_erased,
             CheckCopy: self.answer_check_copy,
         }
 
@@ -52,17 +53,16 @@ class SnapshotAnswers:
         """Write the list of what was erased."""
         archive = self._archive
         async with self._folder:
-            encoded, summary = await archive.database.run(
-                lambda rows: (erased.encode(rows, archive.box.box), erased.summary(rows))
-            )
-            await on_thread(archive.file_threads, archive.snapshot.write_erased, encoded)
+            named, digest, summary = await archive.database.run(partial(_named, box=archive.box.box))
+            proof = (await archive.vault.ask(ProveErasedList(digest=digest))).proof
+            await on_thread(archive.file_threads, lambda: archive.snapshot.write_erased(erased.encode(named, proof)))
         return summary
-
-    async def answer_forget_erased(self, call: ForgetErased, _: Caller) -> Done:
-        """Forget what no generation holds any more."""
-        await self._archive.database.run(lambda rows: erased.forget(rows, call.before))
-        return Done()
 
     async def answer_check_copy(self, call: CheckCopy, _: Caller) -> Contents:
         """Test what was fetched."""
         return await copy_check.check(self._archive, call.folders)
+
+
+def _named(rows: Rows, box: str) -> tuple[erased.Named, bytes, ErasedList]:
+    named = erased.named(rows, box)
+    return named, named.digest(), erased.summary(rows)

@@ -20,6 +20,7 @@ from appliance.formats.kit_sheets import SHEETS
 #: A sheet that was not checked for so long is due: a quarter.
 CHECK_EVERY_S = 92 * 86400
 MAX_OLD_KITS = 20
+ERASED_LIST_CONTEXT = b"praxissafe erased list 1\0"
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
@@ -108,6 +109,11 @@ def keep_generations(kits: Kits, existing: Collection[int]) -> Kits:
     old = [_with_existing(one, existing) for one in kits.old]
     kept = Kits(current=current, old=_worth_keeping(old))
     return kits if kept == kits else kept
+
+
+def prove_erased_list(authentication_key: bytes, box: str, digest: bytes) -> bytes:
+    """Give the proof that a box of this kit wrote a list of what was erased; a store cannot make one."""
+    return hmac.digest(authentication_key, ERASED_LIST_CONTEXT + bytes.fromhex(box) + digest, hashlib.sha256)
 
 
 def is_due(kit: Kit, now: int) -> bool:

@@ -17,6 +17,7 @@ from appliance.contracts.vault import (
     AcceptKitSheet,
     CheckKitSheet,
     DescribeKit,
+    ErasedListProof,
     GenerationKeys,
     KeepGenerations,
     KeysMark,
@@ -25,6 +26,7 @@ from appliance.contracts.vault import (
     MakeKit,
     NewKit,
     OldKit,
+    ProveErasedList,
     ReadKeysMark,
     SealedGeneration,
     SealGeneration,
@@ -84,6 +86,7 @@ class KitAnswers:
             SealGeneration: self.answer_seal_generation,
             ReadKeysMark: self.answer_read_keys_mark,
             KeepGenerations: self.answer_keep_generations,
+            ProveErasedList: self.answer_prove_erased_list,
         }
 
     async def answer_make_kit(self, call: MakeKit, _: Caller) -> NewKit:
@@ -202,6 +205,13 @@ class KitAnswers:
 
         await self._vault.change(keep)
         return Done()
+
+    async def answer_prove_erased_list(self, call: ProveErasedList, _: Caller) -> ErasedListProof:
+        """Prove a list under the kit in use; without a kit there is no proof."""
+        state = self._vault.state
+        kit = state.kits.current
+        proof = kits.prove_erased_list(kit.authentication_key, state.box.box, call.digest) if kit else b""
+        return ErasedListProof(proof=proof)
 
     def _document_keys(self) -> tuple[bytes, ...]:
         """Give the keys that rows may be wrapped under: one, or two while the erasure key turns."""

@@ -8,11 +8,13 @@ log before they take effect. From then on records alone is answered, and sees of
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 
 from appliance.contracts.vault import (
     BeginRestore,
     BegunRestore,
+    CheckErasedList,
     DatabaseKey,
     EndRestore,
     OldDocumentKey,
@@ -50,6 +52,7 @@ class RestoreAnswers:
             OpenGeneration: self.answer_open_generation,
             OpenOldDatabase: self.answer_open_old_database,
             RewrapOldDocumentKeys: self.answer_rewrap_old_document_keys,
+            CheckErasedList: self.answer_check_erased_list,
             EndRestore: self.answer_end_restore,
         }
 
@@ -89,9 +92,17 @@ class RestoreAnswers:
         """Wrap old document keys for this box."""
         keys = self._restore.old(self._vault.now()).document_keys
         return RewrappedKeys(
-            wrapped=[self._rewrapped(keys, one, position) for position, one in enumerate(call.documents)],
+            wrapped=[self._rewrapped(keys, one) for one in call.documents],
             generation=self._vault.keys.keys.newest.generation,
         )
+
+    async def answer_check_erased_list(self, call: CheckErasedList, _: Caller) -> Done:
+        """Check that the box of the generation that was opened proved a list."""
+        now = self._vault.now()
+        key, box = self._restore.seed(now).authentication_key, self._restore.old(now).header.box
+        if not hmac.compare_digest(kits.prove_erased_list(key, box, call.digest), call.proof):
+            raise Tampered("erased_list")
+        return Done()
 
     async def answer_end_restore(self, _: EndRestore, __: Caller) -> Done:
         """Forget the old keys."""
@@ -100,7 +111,8 @@ class RestoreAnswers:
         self._restore.end()
         return Done()
 
-    def _rewrapped(self, keys: tuple[bytes, ...], one: OldDocumentKey, position: int) -> bytes:
+    def _rewrapped(self, keys: tuple[bytes, ...], one: OldDocumentKey) -> bytes | None:
+        """Wrap one key; None if it was lost on the old box already."""
         for key in keys:
             try:
                 document_key = unwrap_old_document_key(key, one.document, one.wrapped)
@@ -109,4 +121,4 @@ class RestoreAnswers:
             return wrap_document_key(
                 self._vault.keys.keys, one.document, document_key, secrets.token_bytes(NONCE_BYTES)
             )
-        raise Tampered("document_key", position=position)
+        return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from appliance.contracts.snapshots import AbandonRestore, AdoptFiles, FinishRestore, OpenCopy
 from appliance.contracts.vault import VAULT
 from appliance.core.varlink import Peer
-from appliance.records import erasure, restore, restoring
+from appliance.records import erasure, restore, restore_end, restoring
 from appliance.records.adopting import Adopting
 from appliance.records.archive import Archive
 from appliance.records.sealed_files import SealedFiles
@@ -29,7 +29,7 @@ MOMENTS = {
     "files in their place, not answered": (Adopting, "put_in_place", True),
 }
 FINISHING = {
-    "erased again, not synced": (restore, "_erase_again", True),
+    "erased again, not synced": (restore_end, "_erase_again", True),
     "rows erased again, files there": (SealedFiles, "remove", False),
     "files erased again, no entry": (Archive, "append", False),
     "end not synced": (restoring, "end", True),

@@ -21,16 +21,21 @@ from tests.vault.bench import PASSWORD
 from tests.vault.test_kit import made_kit
 
 NOW = 1_900_000_000
+DAY_S = 86400
 
 
 @dataclass
 class LostBox:
-    """`fetched` is as backup lays it; `contents` what each document was; `gone` what was erased after the snapshot."""
+    """`fetched` is as backup lays it; `contents` what each document was; `gone` what was erased after the snapshot.
+
+    `later_bundle` was sealed a day after it.
+    """
 
     box: str
     sheets: list[str]
     bundle: bytes
     other_bundle: bytes
+    later_bundle: bytes
     fetched: Path
     contents: dict[str, bytes] = field(default_factory=dict)
     with_preview: str = ""
@@ -54,7 +59,7 @@ async def lose_a_box(folder: Path) -> LostBox:
     async with vault_side(folder, Clock(NOW)) as side, side.records() as bench:
         kit = await made_kit(side.vault, side.session)
         muster, other, unwanted = [await bench.add_patient(name) for name in ("Muster", "Anders", "Falsch")]
-        lost = LostBox(bench.archive.box.box, kit.sheets, b"", b"", folder / "fetched", patients=[muster, other])
+        lost = LostBox(bench.archive.box.box, kit.sheets, b"", b"", b"", folder / "fetched", patients=[muster, other])
         lost.with_preview = await with_preview(bench, muster)
         lost.contents[lost.with_preview] = PDF + b"old" * 50_000
         for number, patient in enumerate((muster, muster, muster, other, other, unwanted, unwanted)):
@@ -71,6 +76,8 @@ async def lose_a_box(folder: Path) -> LostBox:
         await bench.ask(DeletePatient, patient=unwanted, reason="no_record")
         lost.gone = [documents[1], *documents[6:8]]
         await bench.snapshots.ask(WriteErasedList())
+        side.clock.now += DAY_S
+        lost.later_bundle = (await side.vault.ask(SealGeneration(generation=NOW + DAY_S))).bundle
         shutil.copytree(bench.state / "snapshot", lost.fetched / "snapshot")
     return lost
 
@@ -78,7 +85,7 @@ async def lose_a_box(folder: Path) -> LostBox:
 @contextlib.asynccontextmanager
 async def new_box(folder: Path, lost: LostBox, *, sheets: list[str] | None = None) -> AsyncIterator[VaultSide]:
     """Another box with another TPM, to which two sheets were read and everything fetched."""
-    async with vault_side(folder, Clock(NOW + 86400)) as side:
+    async with vault_side(folder, Clock(NOW + DAY_S)) as side:
         first, second, _ = sheets or lost.sheets
         call = BeginRestore(session=side.session, password=PASSWORD, first=first, second=second)
         await side.vault.ask(call)

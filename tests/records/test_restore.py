@@ -1,14 +1,17 @@
 """The box is lost; another one, with another TPM, has everything back from two sheets and what was fetched."""
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from appliance.contracts.records import (
     RECORDS,
@@ -39,10 +42,13 @@ from appliance.contracts.vault import (
 from appliance.core.errors import Invalid, NotFound, Refused, Tampered, Unavailable
 from appliance.core.metrics import render
 from appliance.formats.envelope import DocumentOpener
+from appliance.formats.kit_key import of_seed
+from appliance.formats.kit_sheets import combine_sheets
 from appliance.formats.share_link import derive, manifest_key, parse_secret
 from appliance.formats.share_manifest import open_manifest, parse_key, sealed_on
-from appliance.records import documents, erasure, schema, turning
+from appliance.records import documents, erased, erasure, restore, schema, turning
 from appliance.records.database import Database
+from appliance.vault.kit import prove_erased_list
 from tests.records.bench import PDF
 from tests.records.dying_restore import ABANDONED, FINISHING, MOMENTS
 from tests.records.lost_box import NOW, LostBox, lose_a_box, new_box, restore_all
@@ -91,7 +97,15 @@ async def nothing_here(bench):
     assert (await bench.ask(FindPatients)).patients == []
     assert bench.sealed_files == []
     assert bench.incoming == []
-    for table in ("documents", "previews", "document_texts", "document_words", "earlier_shares", "restore"):
+    for table in (
+        "documents",
+        "previews",
+        "document_texts",
+        "document_words",
+        "earlier_shares",
+        "restore",
+        "restore_keys_lost",
+    ):
         assert await bench.archive.database.run(lambda rows, table=table: rows.all(f"SELECT * FROM {table}")) == []  # noqa: S608
 
 
@@ -152,10 +166,8 @@ async def test_dead_shares_are_listed_and_one_made_anew_opens_old_and_new_docume
 
 
 async def test_what_was_erased_again_opens_nowhere_and_stays_on_the_list(bench, lost):
-    path = bench.restored / "snapshot" / "erased.json"
-    listed = json.loads(path.read_bytes())
-    listed["documents"].append(["f" * 32, NOW - 5])  # erased before this generation; an older one has it still
-    path.write_text(json.dumps(listed))
+    earlier = ("f" * 32, NOW - 5)  # erased before this generation; an older one has it still
+    lay_list(bench, lost, documents=[*(await old_list(bench)).documents, earlier])
     opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
     await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
     files = await bench.archive.database.run(
@@ -186,7 +198,9 @@ async def test_a_restored_box_is_backed_up_and_restored_again(tmp_path, side, lo
         await bench.snapshots.ask(MakeSnapshot())
         await bench.snapshots.ask(WriteErasedList())
         bundle = (await side.vault.ask(SealGeneration(generation=NOW + 9))).bundle
-        second = LostBox(bench.archive.box.box, kit.sheets, bundle, b"", tmp_path / "again", patients=lost.patients)
+        second = LostBox(
+            bench.archive.box.box, kit.sheets, bundle, b"", b"", tmp_path / "again", patients=lost.patients
+        )
         second.contents = lost.left | {new: PDF + b"second"}
         shutil.copytree(bench.state / "snapshot", second.fetched / "snapshot")
     async with new_box(tmp_path / "third", second) as third, third.records() as bench:
@@ -359,6 +373,48 @@ async def test_a_changed_database_is_not_taken(bench, lost, change):
     await nothing_here(bench)
 
 
+async def test_an_older_copy_beside_a_newer_bundle_is_not_taken(bench, lost):
+    with pytest.raises(Tampered, match="copy_database"):
+        await bench.snapshots.ask(OpenCopy(bundle=lost.later_bundle))
+    await nothing_here(bench)
+    await restore_all(bench, lost)
+    await all_back(bench, lost)
+
+
+@pytest.mark.parametrize("size", ["grows", "shrinks"])
+async def test_not_more_is_copied_than_there_was_room_looked_for(bench, lost, monkeypatch, size):
+    path = bench.restored / "snapshot" / "current" / "records.db"
+
+    def change_then(*_):
+        if size == "grows":
+            with path.open("ab") as file:
+                file.write(bytes(4096))
+        else:
+            os.truncate(path, path.stat().st_size - 4096)
+
+    async def never(*_):
+        pytest.fail("another size than was looked at")
+
+    monkeypatch.setattr(bench.archive.files, "check_free_space", change_then)
+    monkeypatch.setattr(restore, "_make_ready", never)
+    with pytest.raises(Tampered, match="copy_database"):
+        await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    assert bench.incoming == []
+
+
+async def test_a_disk_that_fills_while_the_copy_is_laid_beside_is_told(bench, lost, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restore, "_copy", full)
+        with pytest.raises(Unavailable, match="disk_full"):
+            await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    assert bench.incoming == []
+    await restore_all(bench, lost)
+    await all_back(bench, lost)
+
+
 @pytest.mark.parametrize("change", ["changed", "cut", "missing"])
 async def test_a_changed_or_missing_file_is_counted_and_everything_else_is_back(bench, lost, change):
     opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
@@ -371,6 +427,8 @@ async def test_a_changed_or_missing_file_is_counted_and_everything_else_is_back(
         path.write_bytes(raw[:-1] + (b"" if change == "cut" else bytes([raw[-1] ^ 1])))
     adopted = await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
     assert (adopted.missing, adopted.files) == (1, opened.contents.files - 1)
+    if change == "missing":  # it was the only one of its folder: the store may have been away
+        await bench.snapshots.ask(AdoptFiles(folders=[file[:2]]))
     restored = await bench.snapshots.ask(FinishRestore())
     assert restored.missing == 1
     assert "praxis_documents_missing 1.0" in render()
@@ -379,6 +437,28 @@ async def test_a_changed_or_missing_file_is_counted_and_everything_else_is_back(
     for document, content in lost.left.items():
         if document != kept:
             assert await bench.read(document) == content
+
+
+async def test_a_folder_of_which_nothing_came_is_left_until_it_is_asked_for_again(side, lost):
+    """Its files are not lost because a store was away; and a store that never has them does not stop the end."""
+    async with side.records() as bench:
+        opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+        sealed = bench.restored / "snapshot" / "current" / "sealed"
+        away, gone = opened.folders[:2]
+        for folder in (away, gone):
+            (sealed / folder).rename(sealed / f"{folder}-away")
+        missing = (await bench.snapshots.ask(AdoptFiles(folders=opened.folders))).missing
+        assert missing >= 2
+        with pytest.raises(Refused, match="folders_left"):
+            await bench.snapshots.ask(FinishRestore())
+        assert (await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))).folders == [away, gone]
+    async with side.records() as bench:
+        assert (await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))).folders == [away, gone]
+        (sealed / f"{away}-away").rename(sealed / away)
+        again = await bench.snapshots.ask(AdoptFiles(folders=[away, gone]))
+        assert again.files >= 1
+        assert (await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))).folders == []
+        await bench.snapshots.ask(FinishRestore())
 
 
 async def test_a_folder_that_comes_again_makes_good_what_was_missing(bench, lost):
@@ -409,6 +489,87 @@ async def test_the_reserve_of_the_disk_is_kept(bench, lost, monkeypatch):
     await all_back(bench, lost)
 
 
+async def old_list(bench):
+    return erased.decode((bench.restored / "snapshot" / "erased.json").read_bytes())[0]
+
+
+def lay_list(bench, lost, *, key=None, **fields):
+    """Lay a list that names something else, proven by the lost box's kit, or by another key."""
+    path = bench.restored / "snapshot" / "erased.json"
+    named = replace(erased.decode(path.read_bytes())[0], **fields)
+    key = key or of_seed(combine_sheets(*lost.sheets[:2])[0]).authentication_key
+    path.write_bytes(erased.encode(named, prove_erased_list(key, lost.box, named.digest())))
+
+
+async def all_adopted(bench, lost):
+    opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
+
+
+@pytest.mark.parametrize(
+    "forged", ["named more", "named less", "other key", "another box", "no proof", "half a proof"]
+)
+async def test_a_list_that_no_box_of_the_kit_wrote_erases_nothing(bench, lost, forged):
+    await all_adopted(bench, lost)
+    path = bench.restored / "snapshot" / "erased.json"
+    right, before = path.read_bytes(), {*bench.sealed_files}
+    written = json.loads(right)
+    everyone = [[patient, NOW] for patient in lost.patients]
+    if forged == "other key":
+        lay_list(bench, lost, key=b"k" * 32, patients=[tuple(each) for each in everyone])
+    else:
+        change = {
+            "named more": {"patients": everyone},
+            "named less": {"documents": [], "patients": []},
+            "another box": {"box": "0" * 32},
+            "no proof": {"proof": "", "patients": everyone},
+            "half a proof": {"proof": written["proof"][:32]},
+        }[forged]
+        path.write_text(json.dumps(written | change))
+    with pytest.raises(Tampered, match="erased_list"):
+        await bench.snapshots.ask(FinishRestore())
+    assert {*bench.sealed_files} == before
+    path.write_bytes(right)
+    assert (await bench.snapshots.ask(FinishRestore())).erased == 3
+    await all_back(bench, lost)
+
+
+async def test_a_list_that_is_not_there_ends_no_restore_unless_there_is_none_left(bench, lost):
+    await all_adopted(bench, lost)
+    (bench.restored / "snapshot" / "erased.json").unlink()
+    with pytest.raises(NotFound, match="erased_list"):
+        await bench.snapshots.ask(FinishRestore())
+    with pytest.raises(Unavailable, match="restoring"):
+        await bench.ask(FindPatients)
+    restored = await bench.snapshots.ask(FinishRestore(without_list=True))
+    assert (restored.erased, restored.contents.documents) == (0, len(lost.contents))
+    assert await bench.read(lost.gone[0]) == lost.contents[lost.gone[0]]
+
+
+async def test_a_list_that_is_proven_counts_also_for_who_says_there_is_none(bench, lost):
+    await all_adopted(bench, lost)
+    assert (await bench.snapshots.ask(FinishRestore(without_list=True))).erased == 3
+    await all_back(bench, lost)
+
+
+async def test_a_list_that_names_everything_counts_if_it_is_proven(bench, lost):
+    lay_list(bench, lost, documents=[(document, NOW) for document in lost.contents])
+    await all_adopted(bench, lost)
+    restored = await bench.snapshots.ask(FinishRestore())
+    assert (restored.erased, restored.contents.documents) == (len(lost.contents), 0)
+    assert bench.sealed_files == []
+
+
+async def test_a_restore_cut_after_the_erasure_ends_without_list_and_old_keys(side, lost):
+    await die(side, lost, "end not synced")
+    (side.folder / "restored" / "snapshot" / "erased.json").unlink()
+    with pytest.raises(Refused, match="no_restore"):
+        await side.vault.ask(OpenOldDatabase())
+    async with side.records() as bench:
+        assert (await bench.snapshots.ask(FinishRestore())).erased == 3
+        await all_back(bench, lost)
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":2}', b"\xff"])
 async def test_a_list_that_is_none_ends_no_restore(bench, lost, content):
     opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
@@ -437,6 +598,54 @@ async def with_old_copy(side, lost, work):
         copy.close()
 
 
+async def test_a_key_that_was_lost_already_costs_its_document_and_no_other(side, bench, lost):
+    """One whose file is missing too counts once; one that was erased since does not count."""
+    kept = sorted(set(lost.left) - {lost.with_preview})
+    spoilt = [kept[0], kept[1], lost.gone[0]]
+
+    def spoil(rows):
+        for document in spoilt:
+            rows.change("UPDATE documents SET wrapped_key = zeroblob(60) WHERE document = ?", document)
+        rows.change("UPDATE previews SET wrapped_key = zeroblob(60)")
+
+    await with_old_copy(side, lost, spoil)
+    opened = await bench.snapshots.ask(OpenCopy(bundle=lost.bundle))
+    file = await bench.archive.database.run(lambda rows: documents.find(rows, kept[1]).file)
+    (bench.restored / "snapshot" / "current" / "sealed" / file).unlink()
+    for _ in range(2):
+        await bench.snapshots.ask(AdoptFiles(folders=opened.folders))
+    restored = await bench.snapshots.ask(FinishRestore())
+    assert (restored.erased, restored.missing, restored.contents.documents) == (3, 3, len(lost.left))
+    for document in spoilt:
+        with pytest.raises((NotFound, Tampered)):
+            await bench.read(document)
+    for document in set(lost.left) - set(spoilt):
+        assert await bench.read(document) == lost.contents[document]
+    assert await turning.turn(bench.archive)
+    assert await bench.read(kept[2]) == lost.contents[kept[2]]
+    assert await bench.archive.database.run(lambda rows: rows.all("SELECT * FROM restore_keys_lost")) == []
+
+
+async def test_what_the_copy_says_was_erased_before_it_stays_on_the_list(side, bench, lost):
+    """A list of before may be all that the store gives; this box's own comes with its backups from then on."""
+    before = ("e" * 32, "d" * 32)
+
+    def erased_before(rows):
+        rows.change("INSERT INTO erased VALUES ('document', ?, ?)", before[0], NOW - 9)
+        rows.change("INSERT INTO erased VALUES ('patient', ?, ?)", before[1], NOW - 9)
+
+    await with_old_copy(side, lost, erased_before)
+    await all_adopted(bench, lost)
+    await bench.snapshots.ask(AbandonRestore())
+    assert await bench.archive.database.run(lambda rows: rows.all("SELECT identifier FROM erased")) == []
+    assert (await restore_all(bench, lost)).erased == 3
+    await bench.snapshots.ask(WriteErasedList())
+    listed = json.loads((bench.state / "snapshot" / "erased.json").read_bytes())
+    assert {identifier for identifier, _ in listed["documents"]} == {*lost.gone, before[0]}
+    assert before[1] in {identifier for identifier, _ in listed["patients"]}
+    assert await bench.archive.database.run(lambda rows: rows.all("SELECT * FROM restore_erased")) == []
+
+
 async def test_a_file_name_that_leads_elsewhere_is_not_taken(side, bench, lost):
     await with_old_copy(
         side,
@@ -459,6 +668,8 @@ async def test_a_copy_of_an_earlier_release_is_brought_up_to_date(side, bench, l
             "last_snapshot",
             "restore",
             "restore_folders",
+            "restore_erased",
+            "restore_keys_lost",
             "earlier_share_documents",
             "earlier_shares",
         ):

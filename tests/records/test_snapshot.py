@@ -3,24 +3,21 @@
 import asyncio
 import errno
 import hashlib
+import hmac
 import json
 import os
 import shutil
 import stat
+import threading
 
 import pytest
 
-from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument
-from appliance.contracts.snapshots import (
-    CheckCopy,
-    DropSnapshot,
-    ForgetErased,
-    MakeSnapshot,
-    WriteErasedList,
-)
+from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument, RevokeShare
+from appliance.contracts.snapshots import SNAPSHOTS, CheckCopy, DropSnapshot, MakeSnapshot, WriteErasedList
 from appliance.core.errors import NotFound, Tampered, Unavailable
-from appliance.records import database, snapshot
+from appliance.records import copy_check, database, snapshot
 from appliance.records.sealed_files import FOLDERS
+from appliance.records.snapshot_folder import SnapshotFolder
 from tests.records.bench import PDF, records_process
 from tests.records.test_sealed_for import with_preview
 
@@ -195,7 +192,9 @@ async def test_a_start_leaves_a_snapshot_and_removes_a_half_made_one(tmp_path, v
         assert files_of(current(bench)) == before
 
 
-async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench):
+@pytest.mark.parametrize("kit_key", [b"", b"k" * 32])
+async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench, vault, kit_key):
+    vault.kit_key = kit_key
     patient, documents = await filled(bench)
     other = await bench.add_patient("Andere")
     theirs = (await bench.add(patient=other)).document
@@ -206,14 +205,30 @@ async def test_what_was_erased_is_listed_from_the_transaction_that_erases(bench)
     listed = await bench.snapshots.ask(WriteErasedList())
     assert (listed.identifiers, listed.changed_at) == (3, bench.clock.now)
     written = json.loads((bench.state / "snapshot" / "erased.json").read_bytes())
+    rest = json.dumps(
+        {key: written[key] for key in ("version", "box", "documents", "patients")}, separators=(",", ":")
+    )
+    proof = hmac.digest(kit_key, hashlib.sha256(rest.encode()).digest(), "sha256").hex()
     assert written == {
         "version": 1,
         "box": bench.archive.box.box,
         "documents": sorted([[documents[0], bench.clock.now - 5], [theirs, bench.clock.now]]),
         "patients": [[other, bench.clock.now]],
+        "proof": proof if kit_key else "",
     }
-    await bench.snapshots.ask(ForgetErased(before=bench.clock.now))
-    assert (await bench.snapshots.ask(WriteErasedList())).identifiers == 2
+
+
+async def test_what_was_erased_is_never_forgotten(tmp_path, vault):
+    """Not after decades, not over starts, not when a snapshot no longer holds it."""
+    session = vault.log_in()
+    async with records_process(tmp_path, vault.peer, session) as bench:
+        _, documents = await filled(bench)
+        await bench.ask(EraseDocument, document=documents[0], reason="no_record")
+        bench.clock.now += 30 * 365 * 86400
+        await bench.snapshots.ask(MakeSnapshot())
+    async with records_process(tmp_path, vault.peer, session) as bench:
+        assert (await bench.snapshots.ask(WriteErasedList())).identifiers == 1
+    assert not [verb for verb in SNAPSHOTS.verbs if "Forget" in verb]
 
 
 async def test_what_was_fetched_is_the_last_snapshot(bench):
@@ -307,6 +322,63 @@ async def test_a_file_that_is_lost_here_is_told_and_stops_no_snapshot_and_no_tes
     with pytest.raises(Tampered, match="copy_files") as refused:
         await bench.snapshots.ask(CheckCopy(folders=list(FOLDERS)))
     assert refused.value.details == {"count": 1}
+
+
+async def test_shares_begin_and_end_while_a_snapshot_is_laid_out_and_an_erasure_waits(bench, monkeypatch):
+    begun, goes_on, link = threading.Semaphore(0), threading.Event(), SnapshotFolder.link
+
+    def slow(*arguments):
+        begun.release()
+        goes_on.wait()
+        return link(*arguments)
+
+    monkeypatch.setattr(SnapshotFolder, "link", slow)
+    patient, held = await filled(bench)
+    made = asyncio.ensure_future(bench.snapshots.ask(MakeSnapshot()))
+    erased = None
+    try:
+        assert await asyncio.to_thread(begun.acquire, timeout=60)
+        erased = asyncio.ensure_future(bench.ask(EraseDocument, document=held[1], reason="no_record"))
+        for _ in range(2):
+            share = await asyncio.wait_for(bench.ask(CreateShare, patient=patient, documents=held[2:]), 60)
+            await asyncio.wait_for(bench.ask(RevokeShare, share=share.share), 60)
+        assert not made.done()
+        assert not erased.done()
+    finally:
+        goes_on.set()
+    await made
+    assert erased is not None
+    await erased
+    assert len(await hold_together(bench)) == 6  # five documents and a preview: what is erased later is in it
+
+
+async def test_the_restore_test_holds_no_document_up_however_slowly_it_reads(bench, monkeypatch):
+    begun, goes_on, check = threading.Semaphore(0), threading.Event(), copy_check.is_file
+
+    def slow(*arguments):
+        begun.release()
+        goes_on.wait()
+        return check(*arguments)
+
+    monkeypatch.setattr(copy_check, "is_file", slow)
+    _, wanted = await filled(bench)
+    made = await bench.snapshots.ask(MakeSnapshot())
+    await fetch(bench)
+    checking = asyncio.ensure_future(bench.snapshots.ask(CheckCopy(folders=list(FOLDERS))))
+    try:
+        assert await asyncio.to_thread(begun.acquire, timeout=60)
+        assert await asyncio.wait_for(bench.read(wanted[1]), 60) == PDF + bytes([0])
+        assert not checking.done()
+    finally:
+        goes_on.set()
+    assert await checking == made.contents
+
+
+async def test_a_clock_that_is_set_back_makes_no_snapshot_older_than_the_one_before(bench):
+    """A restore would take it for an older copy that was put beside a newer bundle."""
+    first = await bench.snapshots.ask(MakeSnapshot())
+    bench.clock.now -= 90 * 86400
+    assert (await bench.snapshots.ask(MakeSnapshot())).taken_at == first.taken_at
 
 
 async def test_the_last_snapshot_is_remembered_over_a_start(tmp_path, vault):

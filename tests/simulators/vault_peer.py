@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import hmac
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -48,6 +49,8 @@ class VaultPeer:
     sessions: dict[str, Session] = field(default_factory=dict)
     shares: dict[str, SimulatedShare] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    #: What lists of what was erased are proven by; none without a kit.
+    kit_key: bytes = b""
 
     def log_in(self, kind: str = "staff", name: str = "Dr. Test") -> str:
         """Give the token of a new principal."""
@@ -130,6 +133,10 @@ class VaultPeer:
             raise Invalid("generation")
         self.erasure_keys = {call.generation: self.erasure_keys[call.generation]}
         return Done()
+
+    async def answer_prove_erased_list(self, call: contract.ProveErasedList, _: Caller) -> contract.ErasedListProof:
+        proof = hmac.digest(self.kit_key, call.digest, "sha256") if self.kit_key else b""
+        return contract.ErasedListProof(proof=proof)
 
     async def answer_make_share(self, call: contract.MakeShare, _: Caller) -> NewShare:
         self.session(call.session)
@@ -245,6 +252,7 @@ class VaultPeer:
             contract.BeginTurn: self.answer_begin_turn,
             contract.TurnDocumentKeys: self.answer_turn_document_keys,
             contract.FinishTurn: self.answer_finish_turn,
+            contract.ProveErasedList: self.answer_prove_erased_list,
             contract.MakeShare: self.answer_make_share,
             contract.PublishShare: self.answer_publish_share,
             contract.ListShares: self.answer_list_shares,
