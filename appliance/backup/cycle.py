@@ -18,13 +18,15 @@ from appliance.backup.repository import Kept, Repository
 from appliance.backup.retention import lapsed
 from appliance.backup.store import KeptStore
 from appliance.contracts.backup import Outcome
-from appliance.contracts.snapshots import CheckCopy, DropSnapshot, ForgetErased, MakeSnapshot, Snapshot
+from appliance.contracts.snapshots import CheckCopy, DropSnapshot, MakeSnapshot, Snapshot
 from appliance.contracts.vault import KeepGenerations, ReadKeysMark, SealGeneration
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
 
 SNAPSHOT_TRIES = 3
 PORTIONS = 16
+#: Lists of what was erased: the newest counts, those before it are for a restore that finds it spoilt.
+LISTS_KEPT = 3
 FOLDERS = [f"{number:02x}" for number in range(256)]
 
 
@@ -101,7 +103,7 @@ async def _let_lapse(desk: Desk, repository: Repository, kept: KeptStore) -> Non
     """Forget what is over age where this box may; tell vault and records what there still is."""
     listed = await repository.list()
     over = set(lapsed([one.generation for one in listed.generations])) if forgets_itself(kept) else set()
-    snapshots = [one.snapshot for one in listed.generations if one.generation in over] + listed.erased[:-1]
+    snapshots = [one.snapshot for one in listed.generations if one.generation in over] + listed.erased[:-LISTS_KEPT]
     left = listed
     if snapshots and forgets_itself(kept):
         try:
@@ -111,8 +113,6 @@ async def _let_lapse(desk: Desk, repository: Repository, kept: KeptStore) -> Non
             say("retention_failed", priority="warning", code=error.code)
     existing = [one.generation for one in desk.note_generations(left)]
     await desk.vault.ask(KeepGenerations(existing=existing[-10_000:]))
-    if existing:
-        await desk.records.ask(ForgetErased(before=existing[0]), timeout_s=RECORDS_TIMEOUT_S)
 
 
 def forgets_itself(kept: KeptStore) -> bool:

@@ -188,6 +188,8 @@ class Keeper:
             finishing=False,
             erased=None if good else state.now.erased,
         )
+        with contextlib.suppress(PraxisError):
+            self._desk.folders.empty_restored()
         outcomes.add("restore_good" if good else "restore_failed")
 
     async def _outcome(self, work: Awaitable[Outcome]) -> Outcome:

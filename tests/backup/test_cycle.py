@@ -87,7 +87,7 @@ async def test_keys_that_never_rest_end_a_backup_before_anything_is_uploaded(run
     assert not (await running.state()).generations
 
 
-@pytest.mark.parametrize("verb", ["MakeSnapshot", "CheckCopy", "ForgetErased"])
+@pytest.mark.parametrize("verb", ["MakeSnapshot", "CheckCopy"])
 async def test_the_snapshot_is_taken_away_however_a_backup_ends(running: Box, verb: str) -> None:
     running.records.fails_at[verb] = [Unavailable("disk_full")]
     assert (await running.back_up()).code == "disk_full"
@@ -224,4 +224,3 @@ async def test_what_is_over_age_is_forgotten_and_the_peers_hear_what_there_still
     assert left[0] == second
     assert len(left) == 2
     assert running.vault.existing == left
-    assert running.records.forgotten_before == second

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -159,3 +160,67 @@ def test_portions_hold_every_folder_once(count: int) -> None:
     portions = in_portions(folders)
     assert sorted(folder for portion in portions for folder in portion) == folders
     assert len(portions) == min(16, count)
+
+
+# --- the list of what was erased --------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def lists_in(folder: Path, lists: list[list[list]]) -> AsyncIterator[Path]:
+    """Give the disks of a box that saved these lists of what was erased, one after the other, and is gone."""
+    async with box(folder / "lists") as old:
+        (old.disks / "share").mkdir()
+        old.records.fill(5)
+        await old.set_store(folder_store())
+        for erased in lists:
+            old.records.erased = erased
+            assert (await old.back_up()).code == ""
+    yield folder / "lists/disks"
+
+
+async def test_a_restore_that_ends_while_records_finishes_leaves_the_list_for_the_next_start(
+    tmp_path: Path, store: Path
+) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        running.records.waits_at["FinishRestore"] = asyncio.Event()
+        await running.ask(contract.StartRestore, generation=generation)
+        await running.records.reached.setdefault("FinishRestore", asyncio.Event()).wait()
+        running.keeper._task.cancel()  # locked
+        await running.keeper.wait()
+        assert (running.desk.folders.restored / "snapshot/erased.json").is_file()
+    async with new_box(tmp_path / "new", store, keep=True) as again:
+        earlier = running.records
+        again.records.rows, again.records.wanted, again.records.opened = earlier.rows, earlier.wanted, generation
+        await again.records.reached.setdefault("FinishRestore", asyncio.Event()).wait()
+        assert (await again.ended("last_restore")).code == ""
+        assert "OpenCopy" not in again.records.calls  # nothing is fetched again
+        assert not any(again.desk.folders.restored.iterdir())
+
+
+async def test_a_list_that_the_kit_does_not_prove_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    true, untrue = [["5" * 32, 7]], [["5" * 32, 7], ["6" * 32, 8]]
+    async with lists_in(tmp_path, [true, untrue]) as disks, new_box(tmp_path / "new", disks) as running:
+        running.records.unproven = [json.dumps(untrue)]
+        await running.set_store(folder_store(), old=True)
+        outcome = await running.restore((await running.state()).generations[-1].generation)
+        assert (outcome.code, outcome.erased) == ("", 1)
+        assert running.records.calls.count("FinishRestore") == 2
+
+
+async def test_a_restore_ends_without_a_list_once_the_store_has_none_that_is_proven(tmp_path: Path) -> None:
+    untrue = [["6" * 32, 8]]
+    async with lists_in(tmp_path, [untrue]) as disks, new_box(tmp_path / "new", disks) as running:
+        running.records.unproven = [json.dumps(untrue)]
+        await running.set_store(folder_store(), old=True)
+        outcome = await running.restore((await running.state()).generations[-1].generation)
+        assert (outcome.code, outcome.erased) == ("", 0)
+
+
+async def test_a_list_that_is_gone_when_records_looks_is_fetched_again(tmp_path: Path) -> None:
+    async with lists_in(tmp_path, [[["5" * 32, 7]]]) as disks, new_box(tmp_path / "new", disks) as running:
+        running.records.fails_at["FinishRestore"] = [NotFound("erased_list")]
+        await running.set_store(folder_store(), old=True)
+        outcome = await running.restore((await running.state()).generations[-1].generation)
+        assert (outcome.code, outcome.erased) == ("", 1)
