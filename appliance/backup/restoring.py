@@ -120,8 +120,16 @@ def in_portions(folders: Sequence[str]) -> list[list[str]]:
 
 
 async def _fetch(desk: Desk, repository: Repository, snapshot: str, portion: list[str]) -> None:
+    """Fetch the files of a portion; what a damaged pack held is missing then, and records counts it."""
     desk.folders.make_restored(portion)
-    await repository.fetch_files(snapshot, portion)
+    try:
+        await repository.fetch_files(snapshot, portion)
+    except Tampered as error:
+        if error.code != "repository_damaged":
+            raise
+        await repository.open(None)  # a store that is away has lost nothing
+        say("portion_damaged", priority="warning", folders=len(portion))
+    desk.folders.drop_strange_files()
 
 
 async def _adopt(desk: Desk, portion: list[str]) -> AdoptedFiles:
