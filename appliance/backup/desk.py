@@ -104,7 +104,9 @@ class Desk:
         """Save the list of what was erased, if the store has another one."""
         written = await self.records.ask(WriteErasedList(), timeout_s=RECORDS_TIMEOUT_S)
         if written != self.state.now.erased:
-            await repository.save_erased()
+            number = 1 + max(self.state.now.last_list, (await repository.list()).last_list)
+            self.state.change(last_list=number)
+            await repository.save_erased(number)
             self.state.change(erased=written)
         return written
 
