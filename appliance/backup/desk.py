@@ -73,7 +73,8 @@ class Desk:
         """Give the repository of a store, not opened yet."""
         access = self.stores.access(kept.store)
         cache, temporary = self.folders.cache, self.folders.temporary
-        restic = Restic(self.settings.restic, access, password, cache=cache, temporary=temporary)
+        silent_s = self.settings.store_silent_s
+        restic = Restic(self.settings.restic, access, password, cache=cache, temporary=temporary, silent_s=silent_s)
         return Repository(restic, self.folders.work, self.folders.restored)
 
     async def open_with_kit(
