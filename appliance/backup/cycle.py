@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.overwriting import is_overwritable
 from appliance.backup.repository import Kept, Repository
-from appliance.backup.retention import lapsed
+from appliance.backup.retention import is_ahead, lapsed
 from appliance.backup.store import KeptStore
 from appliance.contracts.backup import Outcome
 from appliance.contracts.snapshots import CheckCopy, DropSnapshot, MakeSnapshot, Snapshot
@@ -72,7 +72,7 @@ async def _take(desk: Desk) -> tuple[int, Snapshot]:
     for _ in range(SNAPSHOT_TRIES):
         before = await desk.vault.ask(ReadKeysMark())
         snapshot = await desk.records.ask(MakeSnapshot(), timeout_s=RECORDS_TIMEOUT_S)
-        known = [one.generation for one in desk.state.now.generations]
+        known = [one.generation for one in desk.state.now.generations if not is_ahead(one.generation, desk.now())]
         generation = max(desk.now(), 1 + max([desk.state.now.last_generation, *known]))
         desk.state.change(last_generation=generation)
         sealed = await desk.vault.ask(SealGeneration(generation=generation))
@@ -102,7 +102,8 @@ async def _test(desk: Desk, repository: Repository, made: Kept) -> None:
 async def _let_lapse(desk: Desk, repository: Repository, kept: KeptStore) -> None:
     """Forget what is over age where this box may; tell vault and records what there still is."""
     listed = await repository.list()
-    over = set(lapsed([one.generation for one in listed.generations])) if forgets_itself(kept) else set()
+    numbers = [one.generation for one in listed.generations]
+    over = set(lapsed(numbers, desk.now())) if forgets_itself(kept) else set()
     snapshots = [one.snapshot for one in listed.generations if one.generation in over] + listed.erased[:-LISTS_KEPT]
     left = listed
     if snapshots and forgets_itself(kept):
