@@ -155,6 +155,20 @@ async def test_a_restore_that_is_given_up_is_forgotten(tmp_path: Path, store: Pa
         assert running.desk.state.now.restoring == 0
 
 
+async def test_no_restore_begins_while_one_is_given_up(tmp_path: Path, store: Path) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        running.records.waits_at["AbandonRestore"] = asyncio.Event()
+        giving_up = asyncio.ensure_future(running.ask(contract.AbandonRestore))
+        await running.records.reached.setdefault("AbandonRestore", asyncio.Event()).wait()
+        with pytest.raises(Refused, match="busy"):
+            await running.ask(contract.StartRestore, generation=generation)
+        running.records.waits_at["AbandonRestore"].set()
+        await giving_up
+        assert (await running.state()).running is None
+
+
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 256])
 def test_portions_hold_every_folder_once(count: int) -> None:
     folders = [f"{number:02x}" for number in range(count)]
