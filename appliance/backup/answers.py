@@ -9,7 +9,7 @@ from appliance.backup.cycle import forgets_itself
 from appliance.backup.desk import Desk
 from appliance.backup.keeper import Keeper
 from appliance.backup.overwriting import is_overwritable
-from appliance.backup.retention import KEEP_DAYS
+from appliance.backup.retention import KEEP_DAYS, is_ahead
 from appliance.backup.store import KeptStore, check_store
 from appliance.contracts import snapshots
 from appliance.contracts.backup import (
@@ -55,8 +55,8 @@ class BackupAnswers:
     async def answer_set_store(self, call: SetStore, _: Caller) -> StoreState:
         """Try a store; keep it if it opens."""
         await self._check(call.session)
-        self._keeper.check_idle()
         check_store(call.store)
+        await self._keeper.end_backup()
         desk, patience_s = self._desk, self._desk.settings.store_patience_s
         kept = KeptStore(store=call.store, set_at=desk.now())
         async with desk.repository_free:
@@ -66,7 +66,7 @@ class BackupAnswers:
                 repository = await desk.open_with_kit(kept, patience_s=patience_s, make=True)
             now = datetime.fromtimestamp(desk.now(), UTC)
             kept.overwritable = await asyncio.to_thread(is_overwritable, call.store, now)
-            self._keeper.check_idle()
+            await self._keeper.end_backup()  # one that became due meanwhile waits for this lock
             desk.stores.keep(kept)
             desk.state.change(erased=None, failures=0)
             await desk.read_generations(repository, patience_s=patience_s)
@@ -77,10 +77,9 @@ class BackupAnswers:
     async def answer_forget_store(self, call: ForgetStore, _: Caller) -> Done:
         """Make no more copies."""
         await self._check(call.session)
-        self._keeper.check_idle()
-        async with self._desk.repository_free:
-            self._desk.stores.forget()
-            self._desk.state.change(generations=[], erased=None, failures=0)
+        await self._keeper.end_backup()
+        self._desk.stores.forget()  # before anything is waited for: no backup begins without a store
+        self._desk.state.change(generations=[], erased=None, failures=0)
         return Done()
 
     async def answer_start_backup(self, call: StartBackup, _: Caller) -> Done:
@@ -120,9 +119,10 @@ class BackupAnswers:
         """Give a restore up."""
         await self._check(call.session)
         self._keeper.check_idle()
-        await self._desk.records.ask(snapshots.AbandonRestore())
-        self._desk.folders.empty_restored()
-        self._desk.state.change(restoring=0, rows_taken=False, finishing=False)
+        async with self._keeper.occupied("restore", "finish"):
+            await self._desk.records.ask(snapshots.AbandonRestore())
+            self._desk.folders.empty_restored()
+            self._desk.state.change(restoring=0, rows_taken=False, finishing=False)
         return Done()
 
     async def _check(self, token: str, *, touch: bool = True) -> None:
@@ -133,6 +133,9 @@ class BackupAnswers:
     async def _state(self) -> BackupState:
         desk, state = self._desk, self._desk.state.now
         kept = desk.stores.kept
+        is_lapsing = (kept is None or forgets_itself(kept)) and not any(
+            is_ahead(one.generation, desk.now()) for one in state.generations
+        )
         return BackupState(
             store=desk.stores.shown(),
             running=desk.running,
@@ -141,6 +144,6 @@ class BackupAnswers:
             last_restore=state.last_restore,
             next_at=await self._keeper.next_at(),
             generations=state.generations,
-            keep_days=KEEP_DAYS if kept is None or forgets_itself(kept) else 0,
+            keep_days=KEEP_DAYS if is_lapsing else 0,
             login_key=desk.stores.login_key,
         )

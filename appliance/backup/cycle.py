@@ -15,16 +15,18 @@ from msgspec.structs import replace
 from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.overwriting import is_overwritable
 from appliance.backup.repository import Kept, Repository
-from appliance.backup.retention import lapsed
+from appliance.backup.retention import is_ahead, lapsed
 from appliance.backup.store import KeptStore
 from appliance.contracts.backup import Outcome
-from appliance.contracts.snapshots import CheckCopy, DropSnapshot, ForgetErased, MakeSnapshot, Snapshot
+from appliance.contracts.snapshots import CheckCopy, DropSnapshot, MakeSnapshot, Snapshot
 from appliance.contracts.vault import KeepGenerations, ReadKeysMark, SealGeneration
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
 
 SNAPSHOT_TRIES = 3
 PORTIONS = 16
+#: Lists of what was erased: the newest counts, those before it are for a restore that finds it spoilt.
+LISTS_KEPT = 3
 FOLDERS = [f"{number:02x}" for number in range(256)]
 
 
@@ -70,7 +72,7 @@ async def _take(desk: Desk) -> tuple[int, Snapshot]:
     for _ in range(SNAPSHOT_TRIES):
         before = await desk.vault.ask(ReadKeysMark())
         snapshot = await desk.records.ask(MakeSnapshot(), timeout_s=RECORDS_TIMEOUT_S)
-        known = [one.generation for one in desk.state.now.generations]
+        known = [one.generation for one in desk.state.now.generations if not is_ahead(one.generation, desk.now())]
         generation = max(desk.now(), 1 + max([desk.state.now.last_generation, *known]))
         desk.state.change(last_generation=generation)
         sealed = await desk.vault.ask(SealGeneration(generation=generation))
@@ -100,8 +102,9 @@ async def _test(desk: Desk, repository: Repository, made: Kept) -> None:
 async def _let_lapse(desk: Desk, repository: Repository, kept: KeptStore) -> None:
     """Forget what is over age where this box may; tell vault and records what there still is."""
     listed = await repository.list()
-    over = set(lapsed([one.generation for one in listed.generations])) if forgets_itself(kept) else set()
-    snapshots = [one.snapshot for one in listed.generations if one.generation in over] + listed.erased[:-1]
+    numbers = [one.generation for one in listed.generations]
+    over = set(lapsed(numbers, desk.now())) if forgets_itself(kept) else set()
+    snapshots = [one.snapshot for one in listed.generations if one.generation in over] + listed.erased[:-LISTS_KEPT]
     left = listed
     if snapshots and forgets_itself(kept):
         try:
@@ -111,8 +114,6 @@ async def _let_lapse(desk: Desk, repository: Repository, kept: KeptStore) -> Non
             say("retention_failed", priority="warning", code=error.code)
     existing = [one.generation for one in desk.note_generations(left)]
     await desk.vault.ask(KeepGenerations(existing=existing[-10_000:]))
-    if existing:
-        await desk.records.ask(ForgetErased(before=existing[0]), timeout_s=RECORDS_TIMEOUT_S)
 
 
 def forgets_itself(kept: KeptStore) -> bool:

@@ -73,7 +73,8 @@ class Desk:
         """Give the repository of a store, not opened yet."""
         access = self.stores.access(kept.store)
         cache, temporary = self.folders.cache, self.folders.temporary
-        restic = Restic(self.settings.restic, access, password, cache=cache, temporary=temporary)
+        silent_s = self.settings.store_silent_s
+        restic = Restic(self.settings.restic, access, password, cache=cache, temporary=temporary, silent_s=silent_s)
         return Repository(restic, self.folders.work, self.folders.restored)
 
     async def open_with_kit(
@@ -104,7 +105,9 @@ class Desk:
         """Save the list of what was erased, if the store has another one."""
         written = await self.records.ask(WriteErasedList(), timeout_s=RECORDS_TIMEOUT_S)
         if written != self.state.now.erased:
-            await repository.save_erased()
+            number = 1 + max(self.state.now.last_list, (await repository.list()).last_list)
+            self.state.change(last_list=number)
+            await repository.save_erased(number)
             self.state.change(erased=written)
         return written
 

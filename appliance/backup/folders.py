@@ -6,6 +6,7 @@ docs/formats/backup.md has the table. Nothing in restored/ outlives the work tha
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from appliance.core.files import write_whole
 SNAPSHOT = "snapshot/current"
 ERASED_LIST = "snapshot/erased.json"
 BUNDLE = "bundle"
+#: The folders that what is fetched may have.
+_LAYOUT = re.compile(r"snapshot(/current(/sealed(/[0-9a-f]{2})?)?)?\Z")
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,27 @@ class Folders:
             os.umask(mask)
 
     def drop_strange_files(self) -> None:
-        """Remove what is no plain file or folder: whoever wrote the repository may have put a link there."""
-        for folder, folders, files in os.walk(self.restored):
-            for name in (*folders, *files):
-                path = Path(folder, name)
-                mode = path.lstat().st_mode
-                if stat.S_ISREG(mode):
-                    path.chmod(0o640)
-                elif not stat.S_ISDIR(mode):
-                    path.unlink()
+        """Remove what is no plain file in a folder of the layout: whoever wrote the repository may have put it there.
+
+        A link, a pipe, a folder where only files belong. Unavailable("storage").
+        """
+        try:
+            for folder, folders, files in os.walk(self.restored):
+                for name in files:
+                    path = Path(folder, name)
+                    if stat.S_ISREG(path.lstat().st_mode):
+                        path.chmod(0o640)
+                    else:
+                        path.unlink()
+                for name in list(folders):
+                    path = Path(folder, name)
+                    if path.is_symlink():
+                        path.unlink()
+                    elif not _LAYOUT.match(str(path.relative_to(self.restored))):
+                        _remove_folder(path)
+                        folders.remove(name)
+        except OSError as error:
+            raise Unavailable("storage") from error
 
     def drop_restored(self, folders: list[str]) -> None:
         """Remove the fetched files of some of the 256 folders; the folders stay, for a new one would have no group.
@@ -92,7 +107,10 @@ class Folders:
         for name in folders:
             folder = self.restored / SNAPSHOT / "sealed" / name
             for path in list(folder.iterdir()) if folder.is_dir() else []:
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    _remove_folder(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def empty_restored(self) -> None:
         """Remove all that was fetched; the folder itself stays (records has it bound in). Unavailable("storage")."""
@@ -104,3 +122,13 @@ class Folders:
                     path.unlink()
         except OSError as error:
             raise Unavailable("storage") from error
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it, also where modes of the repository forbid it."""
+    folder.chmod(0o700)
+    for inner, folders, _ in os.walk(folder):
+        for path in (Path(inner, name) for name in folders):
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(folder)

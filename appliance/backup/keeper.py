@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
 
 from appliance.backup.cycle import back_up
 from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.nights import next_backup
 from appliance.backup.restoring import restore
-from appliance.contracts.backup import Outcome, Running
+from appliance.contracts.backup import Outcome, Running, StepName
 from appliance.contracts.opening import until_not_open, until_open
 from appliance.contracts.snapshots import DropSnapshot, ErasedList, WriteErasedList
 from appliance.contracts.vault import ReadRepositoryPassword
@@ -61,15 +62,39 @@ class Keeper:
         if self._desk.running is not None:
             raise Refused("busy")
 
+    async def end_backup(self) -> None:
+        """End a backup under way, as a lock of the box does; it begins anew when due. Refused("busy"): a restore.
+
+        A store that accepts and then is silent must not keep people from choosing another one.
+        """
+        running = self._desk.running
+        if running is not None and running.work == "backup":
+            await self._end_work()
+        self.check_idle()
+
+    async def _end_work(self) -> None:
+        if self._task is not None and not self._task.done():
+            running = self._desk.running
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if self._desk.running is running:  # it was ended before it began
+                self._desk.running = None
+
+    @asynccontextmanager
+    async def occupied(self, work: Literal["backup", "restore"], step: StepName) -> AsyncIterator[None]:
+        """Let nothing begin meanwhile."""
+        async with self._desk.work(self._run(work, step)):
+            yield
+
     async def wait(self) -> None:
         """Wait until the work under way has ended."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
-    def _start(self, work: str, doing: Callable[[], Awaitable[None]]) -> None:
+    def _run(self, work: Literal["backup", "restore"], step: StepName) -> Running:
         running = Running(
-            work="backup" if work == "backup" else "restore",
-            step="snapshot" if work == "backup" else "fetch",
+            work=work,
+            step=step,
             done_bytes=0,
             total_bytes=0,
             done_files=0,
@@ -77,6 +102,10 @@ class Keeper:
             began_at=self._desk.now(),
         )
         self._desk.running = running
+        return running
+
+    def _start(self, work: Literal["backup", "restore"], doing: Callable[[], Awaitable[None]]) -> None:
+        running = self._run(work, "snapshot" if work == "backup" else "fetch")
 
         async def do() -> None:
             with contextlib.suppress(asyncio.CancelledError):  # locked: noted where it was cancelled
@@ -98,9 +127,7 @@ class Keeper:
             finally:
                 looking.cancel()
                 await asyncio.wait({looking})
-            if self._task is not None and not self._task.done():
-                self._task.cancel()
-                await asyncio.wait({self._task})
+            await self._end_work()
 
     async def _take_up(self) -> None:
         """Tidy after an end of the process or a lock; go on with a restore that this interrupted."""
@@ -134,9 +161,7 @@ class Keeper:
         next_at = await self.next_at()
         if next_at and next_at <= desk.now():
             self.start_backup()
-        elif (
-            next_at and desk.state.now.erased and desk.now() >= self._erased_looked_at + desk.settings.erased_every_s
-        ):
+        elif next_at and not 0 <= desk.now() - self._erased_looked_at < desk.settings.erased_every_s:
             self._erased_looked_at = desk.now()
             with contextlib.suppress(PraxisError):
                 await self._save_erased(desk.state.now.erased)
@@ -156,13 +181,18 @@ class Keeper:
             night_s=state.night_s,
             failed_at=state.last_backup.at if state.last_backup else 0,
             failures=state.failures,
+            now=self._desk.now(),
         )
 
-    async def _save_erased(self, known: ErasedList) -> None:
+    async def _save_erased(self, known: ErasedList | None) -> None:
         """Save the list again if it is another one than the store has."""
+        kept = self._desk.stores.required()
+        if kept.password_before and not _is_good(self._desk.state.now.last_restore):
+            return  # the old box's store, before the restore: its lists are wanted yet
         if await self._desk.records.ask(WriteErasedList()) != known and not self._desk.repository_free.locked():
             async with self._desk.repository_free:
-                await self._desk.save_erased(await self._desk.open_with_kit(self._desk.stores.required()))
+                patience_s = self._desk.settings.store_patience_s
+                await self._desk.save_erased(await self._desk.open_with_kit(kept, patience_s=patience_s))
 
     # --- the work ------------------------------------------------------------------------------------------------
 
@@ -188,6 +218,8 @@ class Keeper:
             finishing=False,
             erased=None if good else state.now.erased,
         )
+        with contextlib.suppress(PraxisError):
+            self._desk.folders.empty_restored()
         outcomes.add("restore_good" if good else "restore_failed")
 
     async def _outcome(self, work: Awaitable[Outcome]) -> Outcome:
@@ -196,3 +228,7 @@ class Keeper:
         except PraxisError as error:
             say("work_failed", priority="warning", family=error.family.lower(), code=error.code)
             return Outcome(at=self._desk.now(), code=error.code)
+
+
+def _is_good(outcome: Outcome | None) -> bool:
+    return outcome is not None and not outcome.code

@@ -22,8 +22,12 @@ def night_after(at: int, night_s: int) -> int:
     raise AssertionError
 
 
-def next_backup(*, good_at: int, set_at: int, night_s: int, failed_at: int, failures: int) -> int:
-    """Give when the next backup is due: after the last good one, or after the store was set; later after failures."""
+def next_backup(*, good_at: int, set_at: int, night_s: int, failed_at: int, failures: int, now: int) -> int:
+    """Give when the next backup is due: after the last good one, or after the store was set; later after failures.
+
+    A moment that is still to come is one of a clock that was wrong, and counts as never: a backup is due at once.
+    """
+    good_at, set_at, failed_at = (0 if moment > now else moment for moment in (good_at, set_at, failed_at))
     due = night_after(max(good_at, set_at), night_s)
     return max(due, failed_at + retry_pause(failures)) if failures else due
 

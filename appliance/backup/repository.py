@@ -1,6 +1,6 @@
 """What backup does with a repository, in its own words: open or make it, save, fetch, list, forget.
 
-A generation is a restic snapshot tagged `generation=<n>`, the list of what was erased one tagged `erased`
+A generation is a restic snapshot tagged `generation=<n>`, the list of what was erased one tagged `erased=<n>`
 (docs/formats/backup.md). Only files are fetched, never restic's idea of a folder's mode.
 """
 
@@ -20,6 +20,9 @@ from appliance.core.errors import NotFound, PraxisError, Tampered, Unavailable
 
 OPEN_TRIES = 5
 GENERATION, ERASED = "generation", "erased"
+#: The year 2100: a number beyond it is not the time of a backup.
+MAX_GENERATION = 4_102_444_800
+MAX_DIGITS = 12
 #: How far: bytes done, bytes in all, files done, files in all.
 OnProgress = Callable[[int, int, int, int], None]
 
@@ -36,10 +39,12 @@ class _Line(msgspec.Struct):
 
 
 class _Snapshot(msgspec.Struct):
-    """An entry of `restic snapshots --json`; the fields this module reads."""
+    """An entry of `restic snapshots --json`; the fields this module reads.
+
+    Not its time: that is of the box's clock and time zone at that moment, and orders nothing.
+    """
 
     id: str
-    time: str
     tags: list[str] | None = None
 
 
@@ -69,6 +74,8 @@ class Listed:
 
     generations: list[Kept]
     erased: list[str]
+    #: The number of the newest list; 0: none.
+    last_list: int = 0
 
     def find(self, generation: int) -> Kept:
         """Give a generation; NotFound("generation")."""
@@ -116,9 +123,9 @@ class Repository:
         tags = f"{GENERATION}={generation},documents={contents.documents},bytes={contents.bytes}"
         return await self._save(tags, (BUNDLE, SNAPSHOT), on_progress)
 
-    async def save_erased(self) -> None:
-        """Save the list of what was erased."""
-        await self._save(ERASED, (ERASED_LIST,), lambda *_: None)
+    async def save_erased(self, number: int) -> None:
+        """Save the list of what was erased, under a number above those before."""
+        await self._save(f"{ERASED}={number}", (ERASED_LIST,), lambda *_: None)
 
     async def _save(self, tags: str, names: Sequence[str], on_progress: OnProgress) -> str:
         made = ""
@@ -150,16 +157,18 @@ class Repository:
     async def list(self, patience_s: float | None = None) -> Listed:
         """Say which generations there are."""
         said = await self._restic.ask_json("snapshots", "--no-lock", patience_s=patience_s)
-        found = sorted(msgspec.convert(said or [], list[_Snapshot]), key=lambda snapshot: snapshot.time)
-        tagged = [(snapshot, dict(_tag(tag) for tag in snapshot.tags or [])) for snapshot in found]
+        found = msgspec.convert(said or [], list[_Snapshot])
+        tagged = [(snapshot.id, dict(_tag(tag) for tag in snapshot.tags or [])) for snapshot in found]
         generations = [
-            Kept(snapshot.id, tags[GENERATION], tags.get("documents", 0), tags.get("bytes", 0))
-            for snapshot, tags in tagged
-            if tags.get(GENERATION)
+            Kept(identifier, tags[GENERATION], tags.get("documents", 0), tags.get("bytes", 0))
+            for identifier, tags in tagged
+            if 0 < tags.get(GENERATION, 0) <= MAX_GENERATION
         ]
+        lists = sorted((tags[ERASED], identifier) for identifier, tags in tagged if ERASED in tags)
         return Listed(
             sorted(generations, key=lambda kept: kept.generation),
-            [snapshot.id for snapshot, tags in tagged if ERASED in tags],
+            [identifier for _, identifier in lists],
+            lists[-1][0] if lists else 0,
         )
 
     async def fetch_rows(self, snapshot: str, folders: Sequence[str] = ()) -> None:
@@ -196,4 +205,4 @@ def _files(folders: Sequence[str]) -> list[str]:
 
 def _tag(tag: str) -> tuple[str, int]:
     name, _, number = tag.partition("=")
-    return name, int(number) if number.isdecimal() and len(number) < 20 else 0
+    return name, int(number) if number.isdecimal() and len(number) <= MAX_DIGITS else 0

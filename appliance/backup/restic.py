@@ -2,6 +2,7 @@
 
 Keeps: no password, secret or address in an argument, a log or an error; they go by the environment, which only this
 user may read (proc(5)). A caller that is cancelled ends the child: first as Ctrl-C, so that restic removes its lock.
+A child that neither reads nor writes for long is killed: a store may accept and then be silent for ever.
 Source: restic.readthedocs.io, "Scripting".
 """
 
@@ -26,6 +27,8 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 KEPT_WORDS_BYTES = 16 * 1024
 END_TIMEOUT_S = 5.0
 RETRYING = b"retrying after"
+#: Less than this in `silent_s` is what keeps a connection or a Go program awake, not progress.
+LEAST_MOVED_BYTES = 64 * 1024
 
 Lines = Callable[[bytes], None]
 
@@ -41,8 +44,18 @@ class Access:
 class Restic:
     """restic with one store and one password."""
 
-    def __init__(self, program: str, access: Access, password: str, *, cache: Path, temporary: Path) -> None:
+    def __init__(
+        self,
+        program: str,
+        access: Access,
+        password: str,
+        *,
+        cache: Path,
+        temporary: Path,
+        silent_s: float,
+    ) -> None:
         self._program = program
+        self._silent_s = silent_s
         self._access = access
         self._environment = {
             "PATH": "/usr/bin",
@@ -61,6 +74,7 @@ class Restic:
         """Run a command and give what it said; `on_line` gets each line as it comes instead.
 
         `patience_s` is for a person who waits: restic's own tries (15 minutes) are then not waited for.
+        Unavailable("store_away") also after once or twice `silent_s` in which nothing moved.
         """
         child = await asyncio.create_subprocess_exec(
             self._program,
@@ -75,16 +89,21 @@ class Restic:
             start_new_session=True,
         )
         said = _Said(child.kill if patience_s is not None else None)
+        silence = _Silence(child.pid, self._silent_s)
+        watching = asyncio.ensure_future(silence.watch())
         try:
             async with asyncio.timeout(patience_s):
                 async with asyncio.TaskGroup() as group:
-                    heard = group.create_task(_hear(child.stdout, on_line))
+                    heard = group.create_task(_hear(child.stdout, silence.heard, on_line))
                     group.create_task(said.listen(child.stderr))
                 code = await child.wait()
         except TimeoutError:
             raise said.failure("store_away") from None
         finally:
+            watching.cancel()
             await _end(child)
+        if silence.is_too_long:
+            raise Unavailable("store_away")
         if code:
             raise said.failure("store_failed")
         return heard.result()
@@ -115,11 +134,48 @@ class _Said:
         return Unavailable(otherwise) if known.code == "store_failed" else known
 
 
-async def _hear(stream: asyncio.StreamReader | None, on_line: Lines | None) -> bytes:
+class _Silence:
+    """Kills a child that has stopped: what it reads and writes, sockets and files alike, is counted by the kernel.
+
+    What it says to us does not count: `restic backup --json` repeats each second that nothing has changed.
+    """
+
+    def __init__(self, pid: int, silent_s: float) -> None:
+        self._pid = pid
+        self._silent_s = silent_s
+        self._heard_bytes = 0
+        self.is_too_long = False
+
+    def heard(self, said: bytes) -> None:
+        """Note what the child said to us."""
+        self._heard_bytes += len(said)
+
+    async def watch(self) -> None:
+        """Look until cancelled, or until the child was killed."""
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+            before = self._moved_bytes()
+            while True:
+                await asyncio.sleep(self._silent_s)
+                now = self._moved_bytes()
+                if now < before + LEAST_MOVED_BYTES:
+                    self.is_too_long = True
+                    os.killpg(self._pid, signal.SIGKILL)
+                    return
+                before = now
+
+    def _moved_bytes(self) -> int:
+        """Give `rchar` and `wchar` of proc(5), /proc/pid/io, without what was heard."""
+        lines = Path(f"/proc/{self._pid}/io").read_text().splitlines()
+        counted = dict(line.split(": ") for line in lines)
+        return int(counted["rchar"]) + int(counted["wchar"]) - self._heard_bytes
+
+
+async def _hear(stream: asyncio.StreamReader | None, heard: Callable[[bytes], None], on_line: Lines | None) -> bytes:
     assert stream is not None  # noqa: S101 (asked for above)
     if on_line is None:
         return await stream.read()
     async for line in stream:
+        heard(line)
         on_line(line)
     return b""
 

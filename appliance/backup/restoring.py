@@ -2,6 +2,7 @@
 
 What is remembered is the generation alone: records says which folders still lack their files, so that an end at any
 moment costs what was fetched and not taken, and nothing else. Never more than two portions lie on the disk.
+While records finishes, the list of what was erased stays where it lies: an end of the process may hide the answer.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from appliance.backup.repository import Repository
 from appliance.contracts.backup import Outcome
 from appliance.contracts.snapshots import AdoptedFiles, AdoptFiles, FinishRestore, OpenCopy, Restored
 from appliance.core.errors import NotFound, PraxisError, Refused, Tampered
+from appliance.core.journal import say
 
 MAX_BUNDLE_BYTES = 4096
+LIST_TRIES = 2
 
 
 async def restore(desk: Desk, generation: int) -> Outcome:
@@ -33,20 +36,39 @@ async def restore(desk: Desk, generation: int) -> Outcome:
         desk.folders.empty_restored()
         desk.folders.make_restored(FOLDERS)
         await repository.fetch_rows(snapshot)
-        if listed.erased:
-            await repository.fetch_erased(listed.erased[-1])
         desk.folders.drop_strange_files()
         opened = await desk.records.ask(OpenCopy(bundle=_bundle(desk)), timeout_s=RECORDS_TIMEOUT_S)
         desk.state.change(rows_taken=True)
         desk.step("adopt", total_files=opened.contents.files)
         await _adopt_all(desk, repository, snapshot, opened.folders)
         desk.step("finish")
-        desk.state.change(finishing=True)
-        done = await desk.records.ask(FinishRestore(), timeout_s=RECORDS_TIMEOUT_S)
+        done = await _finish(desk, repository, listed.erased)
     finally:
-        with contextlib.suppress(PraxisError):
-            desk.folders.empty_restored()
+        if not desk.state.now.finishing:  # else the next start finishes with the list that lies there
+            with contextlib.suppress(PraxisError):
+                desk.folders.empty_restored()
     return _outcome(desk, done, opened.box)
+
+
+async def _finish(desk: Desk, repository: Repository, lists: Sequence[str]) -> Restored:
+    """Have records finish with the newest list that the kit proves; without one if the store has none such."""
+    for snapshot in reversed(lists):
+        for _ in range(LIST_TRIES):
+            try:
+                await repository.fetch_erased(snapshot)
+                desk.folders.drop_strange_files()
+                desk.state.change(finishing=True)
+                return await desk.records.ask(FinishRestore(), timeout_s=RECORDS_TIMEOUT_S)
+            except NotFound as error:
+                if error.code != "erased_list":
+                    raise
+            except Tampered as error:
+                if error.code not in ("erased_list", "repository_damaged"):
+                    raise
+                say("erased_list_passed_over", priority="warning", code=error.code)
+                break
+    desk.state.change(finishing=True)
+    return await desk.records.ask(FinishRestore(without_list=True), timeout_s=RECORDS_TIMEOUT_S)
 
 
 async def _finished_before(desk: Desk) -> Outcome | None:
@@ -98,8 +120,16 @@ def in_portions(folders: Sequence[str]) -> list[list[str]]:
 
 
 async def _fetch(desk: Desk, repository: Repository, snapshot: str, portion: list[str]) -> None:
+    """Fetch the files of a portion; what a damaged pack held is missing then, and records counts it."""
     desk.folders.make_restored(portion)
-    await repository.fetch_files(snapshot, portion)
+    try:
+        await repository.fetch_files(snapshot, portion)
+    except Tampered as error:
+        if error.code != "repository_damaged":
+            raise
+        await repository.open(None)  # a store that is away has lost nothing
+        say("portion_damaged", priority="warning", folders=len(portion))
+    desk.folders.drop_strange_files()
 
 
 async def _adopt(desk: Desk, portion: list[str]) -> AdoptedFiles:

@@ -14,6 +14,8 @@ class BackupSettings(Settings, frozen=True, kw_only=True):
     ssh: str = "/usr/bin/ssh"
     #: How long a store may take to answer while a person waits.
     store_patience_s: float = 8.0
+    #: How long a store may be silent while nobody waits.
+    store_silent_s: float = 900.0
     #: How often it is looked whether something is due.
     look_every_s: float = 20.0
     erased_every_s: int = 300

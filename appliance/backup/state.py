@@ -30,6 +30,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     generations: list[Generation] = []
     #: The list of what was erased as the store has it; None: it has none.
     erased: ErasedList | None = None
+    #: The number of the last list that this box saved.
+    last_list: int = 0
     #: The generation that is being restored; 0: none.
     restoring: int = 0
     #: records has begun to take it in.

@@ -11,6 +11,8 @@ from appliance.practice.texts import local_time
 
 #: From this age the last good copy is too old to call it good: two nights failed.
 OLD_DAYS = 3
+#: A moment that is further ahead was noted by a clock that was wrong.
+AHEAD_S = 3600
 SHOWN_DAYS = 30
 
 Tone = Literal["good", "attention", "bad"]
@@ -46,6 +48,8 @@ def standing(state: BackupState | None, *, has_kit: bool, now: float) -> Standin
         return Standing("bad", "no_kit", action="kit")
     if state.store is None:
         return Standing("bad", "no_store", action="store")
+    if (state.last_good_at or state.store.set_at) > now + AHEAD_S:
+        return Standing("bad", "clock_wrong")
     is_failed = state.last_backup is not None and bool(state.last_backup.code)
     if not state.last_good_at:
         return Standing("bad", "never_good") if is_failed else Standing("attention", "none_yet")

@@ -132,7 +132,8 @@ class SimulatedRecords:
         self.hooks: dict[str, Callable[[Any], None]] = {}
         self.wanted: dict[str, str] = {}
         self.missing = 0
-        self.forgotten_before = 0
+        #: What the kit does not prove: contents of a list of what was erased.
+        self.unproven: list[str] = []
         self.snapshot.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -182,7 +183,6 @@ class SimulatedRecords:
             contract.MakeSnapshot: self.answer_make_snapshot,
             contract.DropSnapshot: self.answer_drop_snapshot,
             contract.WriteErasedList: self.answer_write_erased_list,
-            contract.ForgetErased: self.answer_forget_erased,
             contract.CheckCopy: self.answer_check_copy,
             contract.OpenCopy: self.answer_open_copy,
             contract.AdoptFiles: self.answer_adopt_files,
@@ -209,10 +209,6 @@ class SimulatedRecords:
     async def answer_write_erased_list(self, _, __: Caller) -> ErasedList:
         (self.snapshot / "erased.json").write_text(json.dumps(self.erased))
         return ErasedList(identifiers=len(self.erased), changed_at=len(self.erased))
-
-    async def answer_forget_erased(self, call, _: Caller) -> Done:
-        self.forgotten_before = call.before
-        return Done()
 
     async def answer_check_copy(self, call, _: Caller) -> Contents:
         rows = self.copied_rows()
@@ -255,12 +251,12 @@ class SimulatedRecords:
                     self.missing += 1
         return contract.AdoptedFiles(files=adopted, bytes=0, missing=self.missing)
 
-    async def answer_finish_restore(self, _, __: Caller) -> contract.Restored:
+    async def answer_finish_restore(self, call, _: Caller) -> contract.Restored:
         if not self.opened:
             raise Refused("no_copy")
         if {name[:2] for name in self.wanted} - {name[:2] for name in self.rows} and not self.missing:
             raise Refused("folders_left")
-        erased = json.loads((self.restored / "snapshot/erased.json").read_text())
+        erased = [] if call.without_list else self.fetched_list()
         self.opened = 0
         return contract.Restored(contents=self.contents, erased=len(erased), missing=self.missing, shares=0)
 
@@ -270,6 +266,14 @@ class SimulatedRecords:
         self.folder.mkdir()
         self.opened = 0
         return Done()
+
+    def fetched_list(self) -> list[list]:
+        path = self.restored / "snapshot/erased.json"
+        if not path.is_file():
+            raise NotFound("erased_list")
+        if path.read_text() in self.unproven:
+            raise Tampered("erased_list")
+        return json.loads(path.read_text())
 
     def copied_rows(self) -> dict[str, str]:
         try:

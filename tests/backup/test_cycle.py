@@ -10,6 +10,7 @@ import pytest
 
 from appliance.backup.cycle import PORTIONS, portion_of
 from appliance.backup.nights import next_backup, night_after, retry_pause
+from appliance.backup.restic import Access, Restic
 from appliance.backup.retention import DAY_S, lapsed
 from appliance.contracts import backup as contract
 from appliance.contracts.snapshots import CheckCopy
@@ -87,7 +88,7 @@ async def test_keys_that_never_rest_end_a_backup_before_anything_is_uploaded(run
     assert not (await running.state()).generations
 
 
-@pytest.mark.parametrize("verb", ["MakeSnapshot", "CheckCopy", "ForgetErased"])
+@pytest.mark.parametrize("verb", ["MakeSnapshot", "CheckCopy"])
 async def test_the_snapshot_is_taken_away_however_a_backup_ends(running: Box, verb: str) -> None:
     running.records.fails_at[verb] = [Unavailable("disk_full")]
     assert (await running.back_up()).code == "disk_full"
@@ -162,8 +163,6 @@ async def test_locking_the_box_ends_a_backup_and_its_snapshot(tmp_path: Path) ->
         running.records.waits_at["CheckCopy"] = asyncio.Event()
         await running.ask(contract.StartBackup)
         await running.records.reached.setdefault("CheckCopy", asyncio.Event()).wait()
-        with pytest.raises(Refused, match="busy"):
-            await running.ask(contract.ForgetStore)
         running.vault.enter("locked")
         await running.keeper.wait()
         assert (await running.state()).running is None
@@ -174,7 +173,7 @@ async def test_locking_the_box_ends_a_backup_and_its_snapshot(tmp_path: Path) ->
 def test_a_missed_night_is_made_up_and_pauses_end_at_four_hours() -> None:
     night = night_after(START, NIGHT_S)
     assert night_after(night, NIGHT_S) == night + DAY_S
-    due = next_backup(good_at=START, set_at=0, night_s=NIGHT_S, failed_at=0, failures=0)
+    due = next_backup(good_at=START, set_at=0, night_s=NIGHT_S, failed_at=0, failures=0, now=START)
     assert due == night  # five days later it is over, so a backup begins at once
     assert [retry_pause(number) for number in (1, 2, 3, 50)] == [300, 600, 1200, 4 * 3600]
 
@@ -197,7 +196,7 @@ def test_days_weeks_and_months_are_kept_and_nothing_older_than_said() -> None:
     nightly = [START - number * DAY_S for number in range(400)]
     kept: list[int] = []
     for generation in sorted(nightly):  # as it happens: night by night
-        kept = [one for one in [*kept, generation] if one not in lapsed([*kept, generation])]
+        kept = [one for one in [*kept, generation] if one not in lapsed([*kept, generation], generation)]
     ages = [(START - generation) // DAY_S for generation in kept]
     assert set(range(14)) <= set(ages)
     assert 20 < len(kept) <= 14 + 8 + 6
@@ -206,7 +205,7 @@ def test_days_weeks_and_months_are_kept_and_nothing_older_than_said() -> None:
 
 def test_a_clock_that_leaps_takes_no_history_with_it() -> None:
     week = [START + number * DAY_S for number in range(6)]
-    assert lapsed([*week, START + 4000 * DAY_S]) == []
+    assert lapsed([*week, START + 4000 * DAY_S], START + 4000 * DAY_S) == []
 
 
 async def test_what_is_over_age_is_forgotten_and_the_peers_hear_what_there_still_is(running: Box) -> None:
@@ -215,7 +214,7 @@ async def test_what_is_over_age_is_forgotten_and_the_peers_hear_what_there_still
     first, second = (one.generation for one in (await running.state()).generations)
     from appliance.backup import cycle
 
-    original, cycle.lapsed = cycle.lapsed, lambda generations: [first]
+    original, cycle.lapsed = cycle.lapsed, lambda generations, now: [first]
     try:
         assert (await running.back_up()).code == ""
     finally:
@@ -224,4 +223,106 @@ async def test_what_is_over_age_is_forgotten_and_the_peers_hear_what_there_still
     assert left[0] == second
     assert len(left) == 2
     assert running.vault.existing == left
-    assert running.records.forgotten_before == second
+
+
+# --- a clock that was wrong -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["good_at", "set_at", "failed_at"])
+def test_a_moment_that_is_still_to_come_puts_no_backup_off(moment: str) -> None:
+    moments = {"good_at": START - 3 * DAY_S, "set_at": START - 9 * DAY_S, "failed_at": START - DAY_S}
+    due = next_backup(**moments | {moment: START + 4000 * DAY_S}, night_s=NIGHT_S, failures=1, now=START)
+    assert due <= START
+
+
+def test_nothing_lapses_while_a_generation_is_numbered_ahead_of_the_clock() -> None:
+    nightly = [START - number * DAY_S for number in range(60)]
+    assert lapsed(nightly, START)
+    assert lapsed([*nightly, START + DAY_S + 1], START) == []
+    assert lapsed([*nightly, 10**18], START) == []  # no date at all
+
+
+async def test_a_number_that_somebody_wrote_into_the_store_hinders_nothing_and_counts_for_nothing(
+    running: Box,
+) -> None:
+    await running.back_up()
+    repository = await running.desk.open_with_kit(running.desk.stores.required())
+    contents = running.records.contents
+    await running.records.answer_make_snapshot(None, None)
+    ahead = running.clock.now + 30 * DAY_S
+    for number in (ahead, 10**11, 10**18):
+        await repository.save_generation(number, contents, lambda *_: None)
+    await running.ask(contract.ReadGenerations)
+    assert (await running.back_up()).code == ""
+    state = await running.state()
+    assert running.clock.now in [one.generation for one in state.generations]
+    assert max(one.generation for one in state.generations) == ahead
+    assert state.keep_days == 0  # nothing lapses
+
+
+# --- the list of what was erased, and a store that is silent ----------------------------------------------------
+
+
+async def test_a_list_goes_out_within_five_minutes_after_a_store_was_set(running: Box) -> None:
+    running.records.erased.append(["6" * 32, running.clock.now])
+    await running.keeper.look()
+    repository = await running.desk.open_with_kit(running.desk.stores.required())
+    assert len((await repository.list()).erased) == 1
+
+
+async def test_before_its_restore_a_box_writes_no_list_into_the_store_of_the_old_one(
+    running: Box, tmp_path: Path
+) -> None:
+    await running.back_up()
+    async with box(tmp_path / "new", disks=running.disks) as new:
+        new.vault.sheets = new.vault.password
+        await new.set_store(folder_store(), old=True)
+        await new.keeper.look()
+        assert new.desk.state.now.erased is None
+
+
+async def test_a_store_is_forgotten_or_changed_although_a_backup_runs(running: Box) -> None:
+    for verb, parameters in ((contract.SetStore, {"store": folder_store()}), (contract.ForgetStore, {})):
+        running.records.waits_at["CheckCopy"] = asyncio.Event()
+        running.records.reached.clear()
+        await running.ask(contract.StartBackup)
+        await running.records.reached.setdefault("CheckCopy", asyncio.Event()).wait()
+        await running.ask(verb, **parameters)
+        state = await running.state()
+        assert (state.running, state.last_good_at) == (None, 0)
+        assert not running.records.current.exists()
+    assert state.store is None
+
+
+async def test_a_backup_that_is_ended_before_it_began_leaves_the_box_idle(running: Box) -> None:
+    running.keeper.start_backup()
+    await running.keeper.end_backup()
+    assert (await running.state()).running is None
+
+
+async def test_restic_is_killed_when_the_store_accepts_and_then_is_silent(tmp_path: Path) -> None:
+    accepted = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = Access({"RESTIC_REPOSITORY": f"rest:http://127.0.0.1:{port}/"})
+        restic = Restic("/usr/bin/restic", access, "x", cache=tmp_path, temporary=tmp_path, silent_s=0.5)
+        async with asyncio.timeout(60):
+            with pytest.raises(Unavailable, match="store_away"):
+                await restic.run("snapshots", "--no-lock")
+    assert accepted.is_set()
+
+
+async def test_work_that_moves_is_not_killed_and_talk_alone_is_no_work(tmp_path: Path) -> None:
+    def child(program: str, *words: str) -> Restic:
+        return Restic(program, Access({}, words), "x", cache=tmp_path, temporary=tmp_path, silent_s=1.0)
+
+    await child("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=1k").run("count=3000000")
+    async with asyncio.timeout(60):
+        with pytest.raises(Unavailable, match="store_away"):
+            await child("/bin/sh", "-c", "while :; do echo still nothing; done").run(on_line=lambda _: None)

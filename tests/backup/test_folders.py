@@ -51,3 +51,19 @@ def test_emptying_leaves_the_folder_that_records_has_bound_in(folders: Folders) 
     folders.empty_restored()
     assert not any(folders.restored.iterdir())
     assert folders.restored.stat().st_ino == inode
+
+
+def test_folders_of_a_hostile_repository_are_removed_where_only_files_belong(folders: Folders) -> None:
+    folders.make_restored(["0a", "0b"])
+    sealed = folders.restored / "snapshot/current/sealed"
+    for strange in (sealed / "0a/deep/er", folders.restored / "bundle/x", folders.restored / "snapshot/erased.json"):
+        strange.mkdir(parents=True)
+    (sealed / "0a/deep/er/file").write_bytes(b"x")
+    (sealed / "0a/deep").chmod(0)
+    folders.drop_strange_files()
+    assert [path.name for path in sorted(folders.restored.rglob("*"))] == [
+        "snapshot", "current", "sealed", "0a", "0b",
+    ]  # fmt: skip
+    (sealed / "0b/late/r").mkdir(parents=True)
+    folders.drop_restored(["0b"])
+    assert not any((sealed / "0b").iterdir())

@@ -220,6 +220,16 @@ def test_how_it_stands_follows_from_what_backup_says():
     assert key(running=running("restore")).action == "restore"
 
 
+def test_a_last_good_copy_that_is_still_to_come_is_said_in_red_and_never_called_good():
+    now = 1_800_000_000
+    for store_at, good_at in ((now, now + 2 * DAY_S), (now + 2 * DAY_S, 0)):
+        state = _state(store=store_state("disk", "sicherung", store_at), last_good_at=good_at)
+        one = standing(state, has_kit=True, now=now)
+        assert (one.key, one.tone) == ("clock_wrong", "bad")
+    mended = _state(store=store_state("disk", "sicherung", now + 2 * DAY_S), last_good_at=now)
+    assert standing(mended, has_kit=True, now=now).key == "good_today"
+
+
 def test_a_day_counts_as_tested_if_any_of_its_copies_was():
     now = 1_800_000_000
     days = last_days(
