@@ -58,7 +58,7 @@ class BackupAnswers:
         check_store(call.store)
         await self._keeper.end_backup()
         desk, patience_s = self._desk, self._desk.settings.store_patience_s
-        kept = KeptStore(store=call.store, set_at=desk.now())
+        kept = KeptStore(store=call.store, set_at=desk.now(), password_before=desk.stores.password_before(call.store))
         async with desk.repository_free:
             if call.old:
                 repository, kept.password_before = await desk.open_with_sheets(kept, patience_s=patience_s)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.overwriting import is_overwritable
+from appliance.backup.portions import PORTIONS, portion_of
 from appliance.backup.repository import Kept, Repository
 from appliance.backup.retention import is_ahead, lapsed
 from appliance.backup.store import KeptStore
@@ -24,15 +25,8 @@ from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
 
 SNAPSHOT_TRIES = 3
-PORTIONS = 16
 #: Lists of what was erased: the newest counts, those before it are for a restore that finds it spoilt.
 LISTS_KEPT = 3
-FOLDERS = [f"{number:02x}" for number in range(256)]
-
-
-def portion_of(number: int) -> list[str]:
-    """Give one sixteenth of the 256 folders."""
-    return FOLDERS[number % PORTIONS :: PORTIONS]
 
 
 async def back_up(desk: Desk) -> Outcome:

@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from appliance.backup.cycle import FOLDERS, PORTIONS
 from appliance.backup.desk import RECORDS_TIMEOUT_S, Desk
 from appliance.backup.folders import BUNDLE
+from appliance.backup.portions import in_portions
 from appliance.backup.repository import Repository
 from appliance.contracts.backup import Outcome
-from appliance.contracts.snapshots import AdoptedFiles, AdoptFiles, FinishRestore, OpenCopy, Restored
+from appliance.contracts.snapshots import FOLDERS, AdoptedFiles, AdoptFiles, FinishRestore, OpenCopy, Restored
 from appliance.core.errors import NotFound, PraxisError, Refused, Tampered
 from appliance.core.journal import say
 
@@ -34,7 +34,7 @@ async def restore(desk: Desk, generation: int) -> Outcome:
     snapshot = listed.find(generation).snapshot
     try:
         desk.folders.empty_restored()
-        desk.folders.make_restored(FOLDERS)
+        desk.folders.make_restored(list(FOLDERS))
         await repository.fetch_rows(snapshot)
         desk.folders.drop_strange_files()
         opened = await desk.records.ask(OpenCopy(bundle=_bundle(desk)), timeout_s=RECORDS_TIMEOUT_S)
@@ -111,12 +111,6 @@ async def _adopt_all(desk: Desk, repository: Repository, snapshot: str, folders:
                     group.create_task(_fetch(desk, repository, snapshot, following))
         desk.folders.drop_restored(portion)
         _count(desk, adopting.result())
-
-
-def in_portions(folders: Sequence[str]) -> list[list[str]]:
-    """Give the folders in at most sixteen portions of like size."""
-    ordered = sorted(folders)
-    return [portion for number in range(PORTIONS) if (portion := ordered[number::PORTIONS])]
 
 
 async def _fetch(desk: Desk, repository: Repository, snapshot: str, portion: list[str]) -> None:

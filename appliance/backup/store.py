@@ -130,6 +130,12 @@ class Stores:
         self._file.unlink(missing_ok=True)
         self.kept = None
 
+    def password_before(self, store: Store) -> str:
+        """Give what opens the repository until the kit's password does, if this is the store that is kept."""
+        kept = self.kept
+        is_same = kept is not None and (kept.store.kind, kept.store.place) == (store.kind, store.place)
+        return kept.password_before if kept is not None and is_same else ""
+
     def shown(self) -> StoreState | None:
         """Give it as it may be shown."""
         if self.kept is None:

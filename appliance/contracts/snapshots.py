@@ -17,6 +17,7 @@ _BY_BACKUP = frozenset({"backup"})
 
 #: One of the 256 folders that sealed files lie in.
 Folder = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{2}$")]
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
 Folders = Annotated[list[Folder], msgspec.Meta(min_length=1, max_length=256)]
 Bundle = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4096)]
 

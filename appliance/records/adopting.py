@@ -15,12 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.core.errors import Unavailable
-from appliance.records.sealed_files import (
-    FREE_SPACE_CHECK_BYTES,
-    SealedFiles,
-    disk_full_is_unavailable,
-    sync_folder,
-)
+from appliance.core.files import sync_folder
+from appliance.records.sealed_files import FREE_SPACE_CHECK_BYTES, SealedFiles, disk_full_is_unavailable
 
 READ_BYTES = 1024 * 1024
 

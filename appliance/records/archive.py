@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from appliance.contracts.audit import Action, Append, ReadEntries
+from appliance.contracts.snapshots import FOLDERS
 from appliance.contracts.vault import Box, Describe, NameErasureGenerations, NameLiveShares, OpenDatabase, Session
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.core.journal import say
@@ -26,7 +27,7 @@ from appliance.formats.envelope import NONCE_PREFIX_BYTES, SALT_BYTES, DocumentS
 from appliance.records import documents, erasure, previews, restoring, retention, search, shares
 from appliance.records.activity import Activity
 from appliance.records.database import Database, Rows
-from appliance.records.sealed_files import FOLDERS, SealedFiles
+from appliance.records.sealed_files import SealedFiles
 from appliance.records.sessions import Sessions
 from appliance.records.settings import RecordsSettings
 from appliance.records.snapshot_folder import SnapshotFolder

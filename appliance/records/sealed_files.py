@@ -17,24 +17,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from appliance.contracts.snapshots import FOLDERS
 from appliance.core.errors import NotFound, Tampered, Unavailable
+from appliance.core.files import sync_folder
 from appliance.core.filesystem import sync_filesystem
 from appliance.formats.envelope import SegmentCipher, segment_span
 from appliance.formats.streaming_aead import HEADER_BYTES, SEGMENT_BYTES
 
-FOLDERS = tuple(f"{number:02x}" for number in range(256))
 WRITEBACK_BYTES = 8 * 1024 * 1024
 FREE_SPACE_CHECK_BYTES = 16 * 1024 * 1024
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder (fsync(2))."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

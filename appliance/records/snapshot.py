@@ -13,13 +13,13 @@ from functools import partial
 
 import msgspec
 
-from appliance.contracts.snapshots import Contents, Snapshot
+from appliance.contracts.snapshots import FOLDERS, Contents, Snapshot
 from appliance.core.errors import Unavailable
 from appliance.core.journal import say
 from appliance.records import earlier_shares
 from appliance.records.archive import Archive, files_in
 from appliance.records.database import Database, Rows
-from appliance.records.sealed_files import FOLDERS, disk_full_is_unavailable
+from appliance.records.sealed_files import disk_full_is_unavailable
 from appliance.records.threads import on_thread
 
 VERSION = 1

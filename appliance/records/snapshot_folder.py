@@ -15,7 +15,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from appliance.records.sealed_files import disk_full_is_unavailable, sync_folder
+from appliance.core.files import sync_folder
+from appliance.records.sealed_files import disk_full_is_unavailable
 
 FOLDER_MODE = 0o750
 FILE_MODE = 0o640

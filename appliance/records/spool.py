@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from appliance.core.errors import Invalid, NotFound
-from appliance.records.sealed_files import disk_full_is_unavailable, sync_folder
+from appliance.core.files import sync_folder
+from appliance.records.sealed_files import disk_full_is_unavailable
 
 MANIFEST = "manifest"
 FOLDER_MODE = 0o710

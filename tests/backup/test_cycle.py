@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup.cycle import PORTIONS, portion_of
 from appliance.backup.nights import next_backup, night_after, retry_pause
+from appliance.backup.portions import PORTIONS, portion_of
 from appliance.backup.restic import Access, Restic
 from appliance.backup.retention import DAY_S, lapsed
 from appliance.contracts import backup as contract

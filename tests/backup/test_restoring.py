@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup.restoring import in_portions
+from appliance.backup.portions import in_portions
 from appliance.contracts import backup as contract
 from appliance.contracts.snapshots import AdoptFiles
 from appliance.core.errors import NotFound, Refused, Unavailable
@@ -77,6 +77,18 @@ async def test_a_restore_that_failed_is_repeated_and_asks_for_what_is_left_only(
         assert not any(running.desk.folders.restored.iterdir())
         assert (await running.restore(generation)).code == ""
         assert len(running.records.rows) == 90
+
+
+async def test_the_same_place_typed_again_after_a_restore_still_opens_and_takes_the_new_kit_in(
+    tmp_path: Path, store: Path
+) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        generation = (await running.state()).generations[0].generation
+        assert (await running.restore(generation)).code == ""
+        running.vault.password, running.vault.sheets = "password-of-the-new-kit", None
+        await running.set_store(folder_store())
+        assert (await running.back_up()).code == ""
 
 
 async def test_never_more_than_two_portions_lie_on_the_disk(tmp_path: Path, store: Path) -> None:

@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 
 from appliance.contracts.records import Document
-from appliance.contracts.snapshots import AdoptFiles, MakeSnapshot
+from appliance.contracts.snapshots import FOLDERS, AdoptFiles, MakeSnapshot
 from appliance.contracts.vault import WrappedKey
 from appliance.records import documents, restoring
 from appliance.records.documents import Sealed
 from appliance.records.restoring import Restore
-from appliance.records.sealed_files import FOLDERS
 from tests.records.bench import Bench, records_process
 from tests.simulators.vault_peer import vault_peer
 

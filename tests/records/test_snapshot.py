@@ -13,10 +13,9 @@ import threading
 import pytest
 
 from appliance.contracts.records import CreateShare, DeletePatient, EraseDocument, RevokeShare
-from appliance.contracts.snapshots import SNAPSHOTS, CheckCopy, DropSnapshot, MakeSnapshot, WriteErasedList
+from appliance.contracts.snapshots import FOLDERS, SNAPSHOTS, CheckCopy, DropSnapshot, MakeSnapshot, WriteErasedList
 from appliance.core.errors import NotFound, Tampered, Unavailable
 from appliance.records import copy_check, database, snapshot
-from appliance.records.sealed_files import FOLDERS
 from appliance.records.snapshot_folder import SnapshotFolder
 from tests.records.bench import PDF, records_process
 from tests.records.test_sealed_for import with_preview
