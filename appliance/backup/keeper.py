@@ -53,8 +53,13 @@ class Keeper:
         self.check_idle()
         self._desk.stores.required()
         state = self._desk.state
-        began_at = state.now.restore_began_at if state.now.restoring == generation else self._desk.now()
-        state.change(restoring=generation, restore_began_at=began_at, last_restore=None)
+        is_same = state.now.restoring == generation
+        state.change(
+            restoring=generation,
+            restore_began_at=state.now.restore_began_at if is_same else self._desk.now(),
+            finishing=is_same and state.now.finishing,
+            last_restore=None,
+        )
         self._start("restore", self._restore)
 
     def check_idle(self) -> None:

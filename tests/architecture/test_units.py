@@ -33,7 +33,7 @@ RESET = "praxissafe-reset.service"
 RESIDENT = tuple(process for process in PROCESSES if process not in SHORT_LIVED)
 #: A second interface on a process's socket.
 ALSO_ANSWERS = {"records": ("snapshots",)}
-NUMBERS = {"no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "nine": 9}
+NUMBERS = {"no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "nine": 9}
 #: Lists in systemd.exec(5); a repeated single value replaces the one before.
 LISTS = {"BindPaths", "BindReadOnlyPaths", "ReadWritePaths", "SupplementaryGroups", "SystemCallFilter", "DeviceAllow",
          "RestrictAddressFamilies", "Sockets", "ListenStream", "ExecStart", "TemporaryFileSystem", "NoExecPaths",

@@ -274,6 +274,16 @@ async def test_a_restore_that_ends_while_records_finishes_leaves_the_list_for_th
         assert not any(again.desk.folders.restored.iterdir())
 
 
+async def test_another_generation_than_the_one_that_was_finishing_is_fetched_and_not_taken_for_it(
+    tmp_path: Path, store: Path
+) -> None:
+    async with new_box(tmp_path / "new", store) as running:
+        await running.set_store(folder_store(), old=True)
+        running.desk.state.change(restoring=7, rows_taken=True, finishing=True)
+        outcome = await running.restore((await running.state()).generations[0].generation)
+        assert (outcome.code, outcome.documents, len(running.records.rows)) == ("", 90, 90)
+
+
 async def test_a_list_that_the_kit_does_not_prove_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     true, untrue = [["5" * 32, 7]], [["5" * 32, 7], ["6" * 32, 8]]
     async with lists_in(tmp_path, [true, untrue]) as disks, new_box(tmp_path / "new", disks) as running:
@@ -302,13 +312,13 @@ async def test_a_list_that_is_gone_when_records_looks_is_fetched_again(tmp_path:
 
 
 async def test_the_newest_list_is_the_one_with_the_greatest_number_whatever_the_clock_said(tmp_path: Path) -> None:
-    """The second is saved an hour later by the same clock, after the end of summer time: its time reads as earlier."""
+    """The second is saved later, in a time zone further west: its time reads as earlier."""
     async with box(tmp_path / "old") as old:
         (old.disks / "share").mkdir()
         old.records.fill(5)
         await old.set_store(folder_store())
         repository = await old.desk.open_with_kit(old.desk.stores.required())
-        for zone, erased in (("XXX-9", [["5" * 32, 7]]), ("XXX+9", [["5" * 32, 7], ["6" * 32, 8]])):
+        for zone, erased in (("Etc/GMT-9", [["5" * 32, 7]]), ("Etc/GMT+9", [["5" * 32, 7], ["6" * 32, 8]])):
             old.records.erased = erased
             repository._restic._environment["TZ"] = zone
             await old.desk.save_erased(repository)
