@@ -46,6 +46,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "gateway": set(),
     # Who did what to which numbered thing: no names, no words.
     "audit": set(),
+    # Carries what is sealed, and numbers of it.
+    "backup": set(),
     # Sees a button.
     "presence": set(),
     # Draws PIN and r, compares proofs and passwords: never learns a link's secret, a document or a person. What a

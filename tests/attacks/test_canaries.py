@@ -43,6 +43,7 @@ ADDRESS_BOOKS = (
 #: What the look into a process must see where it is not the box's host name.
 CONTROLS = {
     "audit": b"de.praxissafe.Audit",
+    "backup": b"de.praxissafe.Snapshots",
     "presence": b"de.praxissafe.Vault",
     "records": b"de.praxissafe.Records",
     "tunnel": b"praxis-portal.localhost",

@@ -129,7 +129,7 @@ def sealed_row(patient: str, document: str, key: WrappedKey) -> Sealed:
 
 def open_encrypted(path: Path) -> Any:
     """Open as the product does."""
-    return database._open(path, os.urandom(database.KEY_BYTES))
+    return database._open(path, os.urandom(database.KEY_BYTES), "live")
 
 
 def open_plain(path: Path) -> Any:

@@ -37,13 +37,20 @@ def restore_alone_s(repository: Path, password: str, generation: int, beside: Pa
 async def until_list_is_out(repository: Path, password: str, identifiers: int) -> None:
     """Wait until the list of what was erased, with so many identifiers, lies in the repository."""
     environment = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": password, "RESTIC_CACHE_DIR": tempfile.gettempdir()}
-    command = ["restic", "--repo", str(repository), "--no-lock", "dump", "--tag", "erased", "latest"]
+    restic = ["restic", "--repo", str(repository), "--no-lock"]
     give_up_at = time.monotonic() + LONGEST_WAIT_S
     while True:
-        done = await asyncio.to_thread(
-            subprocess.run, [*command, "snapshot/erased.json"], env=environment, capture_output=True, check=False
-        )
-        if done.returncode == 0 and len(json.loads(done.stdout)["documents"]) >= identifiers:
-            return
-        assert time.monotonic() < give_up_at, done.stderr
+        listed = await asyncio.to_thread(_said, [*restic, "snapshots", "--json"], environment)
+        numbered = {tag: one["id"] for one in json.loads(listed or "[]") for tag in one["tags"] if "erased=" in tag}
+        if numbered:
+            newest = numbered[max(numbered, key=lambda tag: int(tag.partition("=")[2]))]
+            said = await asyncio.to_thread(_said, [*restic, "dump", newest, "snapshot/erased.json"], environment)
+            if said and len(json.loads(said)["documents"]) >= identifiers:
+                return
+        assert time.monotonic() < give_up_at, listed
         await asyncio.sleep(1)
+
+
+def _said(command: list[str], environment: dict[str, str]) -> bytes:
+    """Give what a command says; nothing if it fails: backup may be writing."""
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False).stdout

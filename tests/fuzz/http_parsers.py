@@ -106,7 +106,7 @@ class Wire(asyncio.Transport):
 async def _open_practice() -> tuple[Connections, Guard]:
     silence_libraries()
     peer: Any = StandIn()
-    peers: Any = SimpleNamespace(vault=peer, records=peer, tunnel=peer, processes={})
+    peers: Any = SimpleNamespace(vault=peer, records=peer, backup=peer, tunnel=peer, processes={})
     pages, links = Pages(BOX), PendingLinks()
     kits = PendingKits()
     guard = Guard(Host(BOX), peers, pages, links, kits)

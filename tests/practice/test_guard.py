@@ -66,6 +66,15 @@ async def test_post_without_csrf_token_is_refused(bench):
     assert "0 Dokumente" in found.text
 
 
+@pytest.mark.parametrize("path", ["/reset", "/reset/finish"])
+async def test_what_needs_no_session_is_still_sent_by_our_own_pages_only(bench, path):
+    stranger = await bench.browser()
+    answer = await stranger.ask(
+        "POST", path, data={"code": "A" * 20}, headers={"Origin": "https://elsewhere.example"}
+    )
+    assert (answer.status, answer.error) == (403, "origin")
+
+
 async def test_every_post_route_is_tried_above(bench):
     """A new POST route must get its CSRF test: the claim above lists them all."""
     source = (await asyncio.to_thread(lambda: __import__("pathlib").Path(__file__).read_text())) + "/documents"
