@@ -53,7 +53,7 @@ class Practice:
     """One database with the practice in it."""
 
     def __init__(self, thread: ThreadPoolExecutor, connection: Any, load: Load) -> None:
-        self._thread, self._database = thread, Database(thread, connection)
+        self._thread, self._database = thread, Database(thread, connection, bytes(database.KEY_BYTES), "live")
         self._random = random.Random(1)
         self._patients: list[str] = []
         self._transact(lambda rows: self._fill(rows, load.patients))
