@@ -60,10 +60,11 @@ class DropSnapshot(Call[Done]):
 
 
 class ErasedList(Struct):
-    """The list of what was erased: how many identifiers, and when the last came (0: none)."""
+    """The list of what was erased: how many identifiers, when the last came (0: none), and which kit proves it."""
 
     identifiers: int
     changed_at: Seconds
+    proof: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class WriteErasedList(Call[ErasedList]):

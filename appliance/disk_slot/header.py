@@ -70,6 +70,8 @@ class Header:
             read = msgspec.json.decode(metadata, type=Metadata)
             for number, raw in read.tokens.items():
                 token = msgspec.json.decode(raw, type=Token)
+                if str(int(number)) != number:
+                    raise Invalid("luks_header")  # " 1" and "1" would be two tokens of one number
                 if token.type == TOKEN_TYPE:
                     self.ours[int(number)] = msgspec.json.decode(raw, type=KitToken)
                 else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from msgspec.structs import replace
+
 from appliance.contracts.snapshots import (
     CheckCopy,
     Contents,
@@ -56,7 +58,7 @@ class SnapshotAnswers:
             named, digest, summary = await archive.database.run(partial(_named, box=archive.box.box))
             proof = (await archive.vault.ask(ProveErasedList(digest=digest))).proof
             await on_thread(archive.file_threads, lambda: archive.snapshot.write_erased(erased.encode(named, proof)))
-        return summary
+        return replace(summary, proof=proof.hex())
 
     async def answer_check_copy(self, call: CheckCopy, _: Caller) -> Contents:
         """Test what was fetched."""
