@@ -44,7 +44,11 @@ class Keyboard:
         self.page = page
 
     async def reach(self, selector: str, by: str = "Tab") -> None:
-        """Press Tab (or Shift+Tab) until the focus is there; wherever it comes to rest, it is to be seen."""
+        """Press Tab (or Shift+Tab) until the focus is there; wherever it comes to rest, it is to be seen.
+
+        On a page that is whole: what is in it already may still be without its style sheet.
+        """
+        await self.page.wait_for_load_state()
         for _ in range(MAX_TABS):
             if await self.page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
                 return
