@@ -143,6 +143,8 @@ async def read_as_patient(keyboard: Keyboard, pin: str) -> None:
     [viewer] = [frame for frame in page.frames if frame.url.endswith("/viewer.html")]
     await expect(viewer.locator("#larger")).to_be_enabled()
     await keyboard.reach("iframe.pdf")
+    if await viewer.evaluate("document.activeElement.id") == "pages":  # drawn anew just then: its buttons rested
+        await page.keyboard.press("Shift+Tab")
     assert await viewer.evaluate("document.activeElement.id") == "larger"
     assert await viewer.evaluate(FOCUS, "Tab") == ""
     width = await viewer.locator("canvas").first.evaluate("(canvas) => canvas.clientWidth")
