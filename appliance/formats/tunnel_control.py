@@ -25,7 +25,12 @@ TOKEN_BYTES = 16
 SIGNATURE_BYTES = 64  # ECDSA P-256 as r | s, 32 bytes each, big-endian
 SHA256_BYTES = 32
 
+#: Where the control connection is upgraded: patients come by work connections, or as streams beside the first one.
+CONTROL_PATH = "/control"
+STREAMS_PATH = "/control/streams"
+
 WORK_PREFIX = b"PXW1"
+PROBE_PREFIX = b"PXP1"
 WORK_PREFACE_BYTES = len(WORK_PREFIX) + TOKEN_BYTES
 TOKEN_LIFETIME_S = 10.0
 PING_INTERVAL_S = 15.0
@@ -33,7 +38,8 @@ MISSED_PINGS = 2
 
 PROOF_CONTEXT = b"praxissafe prove device 1\0"
 
-Speaker = Literal["portal", "box"]
+#: "portal over streams" is a portal on STREAMS_PATH: it orders nothing.
+Speaker = Literal["portal", "portal over streams", "box"]
 
 
 class Kind(IntEnum):
@@ -242,16 +248,28 @@ def proof_bytes(box: bytes, portal_name: str, nonce: bytes, certificate_sha256: 
     )
 
 
-def encode_work_preface(token: bytes) -> bytes:
+@dataclass(frozen=True, slots=True)
+class WorkPreface:
+    """The first bytes of a work connection: the token, and whether it only asks if such connections get through.
+
+    A probe is answered with a PROXY protocol header (LOCAL, formats/proxy_header.py) and closed; its token is spent.
+    """
+
+    token: bytes
+    probe: bool = False
+
+
+def encode_work_preface(token: bytes, *, probe: bool = False) -> bytes:
     """Give the first bytes of a work connection."""
-    return WORK_PREFIX + _exactly(token, TOKEN_BYTES)
+    return (PROBE_PREFIX if probe else WORK_PREFIX) + _exactly(token, TOKEN_BYTES)
 
 
-def decode_work_preface(data: bytes) -> bytes:
-    """Give the token in the first WORK_PREFACE_BYTES of a work connection; Invalid for anything else."""
-    if len(data) != WORK_PREFACE_BYTES or not data.startswith(WORK_PREFIX):
+def decode_work_preface(data: bytes) -> WorkPreface | None:
+    """Read a work connection's first bytes; None when more are needed. Invalid as soon as it cannot be one."""
+    prefix, token = data[: len(WORK_PREFIX)], data[len(WORK_PREFIX) : WORK_PREFACE_BYTES]
+    if not (WORK_PREFIX.startswith(prefix) or PROBE_PREFIX.startswith(prefix)):
         raise Invalid("work_preface")
-    return data[len(WORK_PREFIX) :]
+    return WorkPreface(token, prefix == PROBE_PREFIX) if len(data) >= WORK_PREFACE_BYTES else None
 
 
 #: Who may say what, by state: speaker -> state -> frame -> next state. Drawn in docs/formats/tunnel.md.
@@ -260,6 +278,12 @@ TURNS: dict[Speaker, dict[str, dict[type[Frame], str]]] = {
         "start": {Nonce: "asked"},
         "asked": {Accepted: "accepted", Refused: "over"},
         "accepted": {Open: "accepted", Ping: "accepted", Pong: "accepted"},
+        "over": {},
+    },
+    "portal over streams": {
+        "start": {Nonce: "asked"},
+        "asked": {Accepted: "accepted", Refused: "over"},
+        "accepted": {Ping: "accepted", Pong: "accepted"},
         "over": {},
     },
     "box": {

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.formats.client_hello import ClientHello, read_client_hello
-from appliance.formats.tunnel_control import WORK_PREFACE_BYTES, WORK_PREFIX, decode_work_preface
+from appliance.formats.tunnel_control import WORK_PREFACE_BYTES, WorkPreface, decode_work_preface
 from provisioning.portal.authority import PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.counts import Counts
@@ -31,12 +31,10 @@ from provisioning.portal.sockets import carrying, look, prepare
 ACCEPT_PAUSE_S = 0.1
 
 
-def read_first_bytes(first_bytes: bytes) -> ClientHello | bytes | None:
-    """Give the ClientHello, or the token of a work connection; None for more bytes. Raises Invalid otherwise."""
-    if WORK_PREFIX.startswith(first_bytes[: len(WORK_PREFIX)]):
-        if len(first_bytes) < WORK_PREFACE_BYTES:
-            return None
-        return decode_work_preface(first_bytes[:WORK_PREFACE_BYTES])
+def read_first_bytes(first_bytes: bytes) -> ClientHello | WorkPreface | None:
+    """Give the ClientHello, or what a work connection says; None for more bytes. Raises Invalid otherwise."""
+    if first_bytes.startswith(b"P"):
+        return decode_work_preface(first_bytes)
     return read_client_hello(first_bytes)
 
 
@@ -117,9 +115,9 @@ class Door:
     async def _place(self, sock: socket.socket) -> bool:
         """Bring a connection to its place; True when its socket has another owner now."""
         async with asyncio.timeout(self._settings.handshake_timeout_s):
-            first: ClientHello | bytes = await look(sock, read_first_bytes)
-        if isinstance(first, bytes):
-            return self._keep_work_connection(sock, first)
+            first: ClientHello | WorkPreface = await look(sock, read_first_bytes)
+        if isinstance(first, WorkPreface):
+            return self._keep_work_connection(sock, first.token)
         if first.server_name == self._settings.portal_name:
             await self._serve_portal(sock)
             return True

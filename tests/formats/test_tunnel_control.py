@@ -116,9 +116,23 @@ def test_the_proof_covers_box_portal_nonce_and_certificate() -> None:
     assert proof == b"praxissafe prove device 1\0" + b"b" * 16 + name + b"n" * 32 + b"c" * 32
 
 
-def test_a_work_preface_is_the_prefix_and_the_token() -> None:
-    assert control.encode_work_preface(b"t" * 16) == b"PXW1" + b"t" * 16
-    assert control.decode_work_preface(b"PXW1" + b"t" * 16) == b"t" * 16
-    for bad in (b"PXW2" + b"t" * 16, b"PXW1" + b"t" * 15, b""):
+@pytest.mark.parametrize("probe", [False, True])
+def test_a_work_preface_is_a_prefix_and_the_token(probe) -> None:
+    data = control.encode_work_preface(b"t" * 16, probe=probe)
+    assert data == (b"PXP1" if probe else b"PXW1") + b"t" * 16
+    assert control.decode_work_preface(data + b"more") == control.WorkPreface(b"t" * 16, probe)
+    for short in range(len(data)):
+        assert control.decode_work_preface(data[:short]) is None
+    for bad in (b"PXW2", b"PXX", b"\x16", b"PXWP1" + b"t" * 16):
         with pytest.raises(Invalid):
             control.decode_work_preface(bad)
+
+
+def test_a_portal_over_streams_orders_nothing() -> None:
+    listener = control.Listener("portal over streams")
+    asked = listener.receive(
+        control.encode_frame(control.Nonce(b"n" * 32)) + control.encode_frame(control.Accepted())
+    )
+    assert len(asked) == 2
+    with pytest.raises(Invalid):
+        listener.receive(control.encode_frame(control.Open(b"t" * 16)))
