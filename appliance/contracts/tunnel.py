@@ -22,7 +22,7 @@ class ReadState(Call[TunnelState]):
     """Say whether the box is connected to its portal."""
 
     reply: ClassVar = TunnelState
-    callers: ClassVar = frozenset({"practice", "root"})
+    callers: ClassVar = frozenset({"certificate", "practice", "root"})
 
 
 TUNNEL = Interface.of("de.praxissafe.Tunnel", __file__, ReadState)
