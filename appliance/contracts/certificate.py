@@ -1,4 +1,4 @@
-"""de.praxissafe.Certificate: how the page's certificate is, and its renewal; the key is gateway's, the word vault's."""
+"""de.praxissafe.Certificate: how the page's certificate is, and its renewal. The key is gateway's."""
 
 from __future__ import annotations
 

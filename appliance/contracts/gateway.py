@@ -1,7 +1,7 @@
 """de.praxissafe.Gateway: a patient's connection arrives; the page's certificate is asked for and taken.
 
-There is no verb that lists or reads anything of a share. The page's key never leaves; what certificate gets and brings
-is public.
+There is no verb that lists or reads anything of a share. The page's key never leaves; what certificate gets and
+brings is public.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class PageRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The certificate request for the page's present key (PKCS #10, DER), and the certificate that is served now.
 
     `needed`: none is served for that key. `not_before`, `not_after`: of the certificate that is served, whichever key
-    it is for; 0 if there is none. `replaced`: the last certificate (DER) of a key that was replaced, until it
-    has ended or NoteRevoked; empty otherwise.
+    it is for; 0 if there is none. `replaced`: the last certificate (DER) of a key that was replaced, until
+    NoteRevoked or until it has ended; empty otherwise.
     """
 
     request: bytes
@@ -87,7 +87,7 @@ class MakePageKey(Call[Done]):
 
 
 class NoteRevoked(Call[Done]):
-    """Forget the certificate of the replaced key: the authority has revoked it."""
+    """Forget the replaced key's certificate that ReadPageRequest gave: the authority has revoked it."""
 
     reply: ClassVar = Done
     callers: ClassVar = _BY_CERTIFICATE

@@ -1,6 +1,6 @@
 """de.praxissafe.PageKey: vault's word on the page's certificate: which keys are the page's, and what ACME is told.
 
-vault makes each ACME request itself, whole (RFC 8555), from what a verb says: there is no verb that signs given bytes.
+vault makes each ACME request itself, whole (RFC 8555), from what a verb says: none signs given bytes.
 Each authority (the origin of `url`) knows this box by an account key of its own, so what is signed for one says
 nothing to another. Verbs that sign: Invalid("url") for anything but https, Invalid("nonce").
 """
@@ -131,7 +131,7 @@ class SignAcmeChallenge(Call[SignedRequest]):
 class SignAcmeFinalize(Call[SignedRequest]):
     """Finalize (section 7.4) with a certificate request (PKCS #10, DER).
 
-    Refused("page_request") unless it is for this box's name alone, for the page's present key, and signed by that key.
+    Refused("page_request") unless it is for this box's name alone and for the page's present key, signed by that key.
     """
 
     reply: ClassVar = SignedRequest

@@ -215,7 +215,7 @@ class WatchOpening(Call[Opening]):
     """Say it as DescribeOpening does, as soon as it is no longer `state`, or after a while although it still is."""
 
     reply: ClassVar = Opening
-    callers: ClassVar = frozenset({"records", "practice", "gateway", "backup"})
+    callers: ClassVar = frozenset({"certificate", "records", "practice", "gateway", "backup"})
 
     state: Literal["unprovisioned", "open", "shut", "locked"]
 

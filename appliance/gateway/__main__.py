@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import gc
 import socket
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from appliance.contracts.gateway import GATEWAY
 from appliance.contracts.opening import ask_opening, until_not_open, until_open
+from appliance.contracts.page_key import PAGE_KEY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.vault import VAULT, Box, Describe
 from appliance.core.confine import confine_passed_sockets
@@ -18,6 +20,7 @@ from appliance.core.service import fails_with, report_ready, run
 from appliance.core.settings import read_settings
 from appliance.core.varlink import Peer, WatchedPeer, ask_patiently, serve
 from appliance.gateway.answers import make_answers
+from appliance.gateway.certificate_answers import CertificateAnswers
 from appliance.gateway.connections import Connections
 from appliance.gateway.page_certificate import PageCertificate
 from appliance.gateway.page_files import read_page_files
@@ -37,10 +40,9 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         report_ready()  # systemd waits for nobody's PIN; without vault, gateway does not know which host it is
         await until_open(vault)
     box: Box = await ask_patiently(vault, Describe(), patience_s=settings.peer_patience_s)
-    certificate = PageCertificate(
-        box.page_host, Path(settings.state), Path(settings.certificate_request), Path(settings.certificate)
-    )
-    certificate.write_request()
+    state = Path(settings.state)
+    certificate = PageCertificate(box.page_host, state, datetime.datetime.now(datetime.UTC))
+    for_certificate = CertificateAnswers(certificate, Peer.of(PAGE_KEY, "vault"), state)
     with ThreadPoolExecutor(READING_THREADS, "spool") as executor:
         routes = Routes(
             Host(box.page_host, box.page_port),
@@ -59,9 +61,8 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                answers = [(GATEWAY, make_answers(connections)), (PROCESS, PROCESS_ANSWERS)]
+                answers = [(GATEWAY, make_answers(connections, for_certificate)), (PROCESS, PROCESS_ANSWERS)]
                 group.create_task(serve(sockets["local"], answers))
-                group.create_task(certificate.watch())
                 group.create_task(fails_with(connections.bug))
                 group.create_task(vault.watch(settings.peer_patience_s))
                 group.create_task(keep_locked_with(vault, routes))

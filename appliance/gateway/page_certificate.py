@@ -1,150 +1,205 @@
-"""The page's key and certificate: the key is made here and never leaves; the certificate is waited for.
+"""The page's keys and its certificate: a key is made here and never leaves; the certificate is brought.
 
-gateway writes a certificate request for its host name; whoever is the authority puts the chain where gateway looks.
-Rules: a chain is taken only if its first certificate is for this key, this name and this time; it is then copied to
-the state folder, so that a restart has it at once; TLS 1.3 only. No session tickets: a ticket would let who carries
-the traffic recognise a browser.
+    page.pem      the chain that is served, and its key (page.trial: until OpenSSL has taken it)
+    next.key      the key of the present request, until its chain is taken; then it is a part of page.pem
+    replaced.pem  certificates whose key was replaced, until the authority has revoked them
 
-Blocking reads of a few kilobytes; the caller decides when. Sources: RFC 2986, RFC 6125, RFC 8446 section 4.6.1.
+Rules: a chain is taken only if its first certificate is for the present key, this name and this time; page.pem is
+replaced whole, and with it the old key is gone; TLS 1.3 only. No session tickets: a ticket would let who carries the
+traffic recognise a browser. A challenge's certificate is served only to who asks for its protocol alone (RFC 8737).
+
+Blocking reads and writes of a few kilobytes; the caller decides when. Sources: RFC 6125, RFC 8446 section 4.6.1.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import datetime
 import ssl
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
 
+from appliance.contracts.gateway import MAX_CHAIN_BYTES
 from appliance.core.errors import Tampered
-from appliance.core.files import write_whole
+from appliance.core.files import sync_folder, write_whole
 from appliance.core.journal import say
+from appliance.formats.acme import CHALLENGE_PROTOCOL
+from appliance.formats.page_request import make_page_request, public_bytes
+from appliance.gateway.challenge import Challenge
+from appliance.gateway.tls_context import make_context
 
-MAX_CHAIN_BYTES = 64 * 1024
-MAX_COMMON_NAME = 64
-FIRST_LOOK_S = 1.0
-LATER_LOOK_S = 5.0
-#: SSL_OP_CLEANSE_PLAINTEXT: a record's plaintext is overwritten once it was read (SSL_CTX_set_options(3ossl)).
-OP_CLEANSE_PLAINTEXT = 1 << 1
+MAX_REPLACED = 8
 
 
 class PageCertificate:
-    """The key in `state`, the chain that fits it, and the TLS context made of both."""
+    """The page's keys in `state`, the chain that is served, and the TLS contexts made of them."""
 
-    def __init__(self, host: str, state: Path, request: Path, offered: Path) -> None:
-        self._host = host
-        self._key_file = state / "page.key"
-        self._chain_file = state / "page.pem"
-        self._request = request
-        self._offered = offered
-        self._seen: tuple[int, int, int] | None = None
+    def __init__(self, host: str, state: Path, now: datetime.datetime) -> None:
+        self.host = host
+        self._page, self._trial = state / "page.pem", state / "page.trial"
+        self._next, self._replaced = state / "next.key", state / "replaced.pem"
         self._context: ssl.SSLContext | None = None
-        self._key = self._load_or_make_key()
+        self._leaf: x509.Certificate | None = None
+        self._challenge: Challenge | None = None
+        self._serving = self._load_serving(now)
+        self._waiting = self._load_waiting()
 
-    def context(self) -> ssl.SSLContext | None:
-        """Give the TLS context of the moment; None until a certificate was found."""
+    def context(self, protocols: tuple[bytes, ...] = ()) -> ssl.SSLContext | None:
+        """Give the TLS context of the moment for who offers these protocols (ALPN); None until there is a chain."""
+        if protocols == (CHALLENGE_PROTOCOL,) and self._challenge is not None:
+            return self._challenge.context()
         return self._context
 
-    def write_request(self) -> None:
-        """Write the certificate request (PEM) for whoever is the authority."""
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._host)] * (len(self._host) <= MAX_COMMON_NAME))
-        request = (
-            x509.CertificateSigningRequestBuilder()
-            .subject_name(name)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(self._host)]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        write_whole(self._request, request.public_bytes(Encoding.PEM), mode=0o644)
+    @property
+    def key(self) -> bytes:
+        """The public key (DER) that a certificate is wanted for."""
+        return public_bytes(self._wanted.public_key())
 
-    def look(self, now: datetime.datetime) -> bool:
-        """Look for a new chain and take it if it fits; say whether there is a context now."""
-        if self._context is None and self._chain_file.exists():
-            self._take(self._chain_file.read_bytes(), now)
-        seen = _state_of(self._offered)
-        if seen is not None and seen != self._seen:
-            self._seen = seen
-            with self._offered.open("rb") as file:
-                self._take(file.read(MAX_CHAIN_BYTES + 1), now)
-        return self._context is not None
+    @property
+    def leaf(self) -> x509.Certificate | None:
+        """The certificate that is served."""
+        return self._leaf
 
-    async def watch(self) -> None:
-        """Look each second until there is a certificate, then every few seconds for a renewed one; never returns."""
-        while True:
-            found = self.look(datetime.datetime.now(datetime.UTC))
-            await asyncio.sleep(LATER_LOOK_S if found else FIRST_LOOK_S)
+    @property
+    def is_needed(self) -> bool:
+        """True while no chain for the present key is served."""
+        return self._waiting is not None or self._context is None
 
-    def _take(self, chain: bytes, now: datetime.datetime) -> None:
-        try:
-            check_chain(chain, self._host, self._key.public_key(), now)
-            write_whole(self._chain_file, chain, mode=0o600)
-            self._context = make_context(self._chain_file, self._key_file, self._host)
-        except (Tampered, ssl.SSLError):
-            say("page_certificate_refused", priority="warning")
-            return
+    def request(self) -> bytes:
+        """Give the certificate request (DER) for the present key."""
+        return make_page_request(self._wanted, self.host)
+
+    def make_key(self) -> None:
+        """Make the next key; nothing happens while one waits for its certificate."""
+        if self._waiting is None:
+            self._waiting = self._make_key()
+
+    def take(self, chain: bytes, now: datetime.datetime) -> None:
+        """Serve a chain from now on; Tampered("page_certificate") if it does not fit, and nothing has changed."""
+        key, was = self._wanted, self._leaf
+        certificates = check_chain(chain, self.host, key.public_key(), now)
+        context = self._write_trial(certificates, key)
+        if self._waiting is not None and was is not None:
+            self._keep_replaced([was, *self.replaced(now)])
+        self._trial.replace(self._page)
+        sync_folder(self._page.parent)
+        self._context, self._leaf, self._serving = context, certificates[0], key
+        self._next.unlink(missing_ok=True)
+        self._waiting = self._challenge = None
         say("page_certificate_taken")
 
-    def _load_or_make_key(self) -> ec.EllipticCurvePrivateKey:
-        if not self._key_file.exists():
-            key = ec.generate_private_key(ec.SECP256R1())
-            write_whole(
-                self._key_file,
-                key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-                mode=0o600,
-            )
-        loaded = load_pem_private_key(self._key_file.read_bytes(), password=None)
-        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise Tampered("page_key")
-        return loaded
+    def replaced(self, now: datetime.datetime) -> list[x509.Certificate]:
+        """Give the certificates that are to be revoked, of keys that are not served any more."""
+        serving = self._serving and public_bytes(self._serving.public_key())
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            kept = x509.load_pem_x509_certificates(self._replaced.read_bytes())
+            return [one for one in kept if one.not_valid_after_utc > now and _key_of(one) != serving]
+        return []
+
+    def note_revoked(self, now: datetime.datetime) -> None:
+        """Forget the first of `replaced`."""
+        self._keep_replaced(self.replaced(now)[1:])
+
+    def answer_challenge(self, challenge: Challenge) -> None:
+        """Serve a challenge's certificate, until its time is over or a chain is taken."""
+        self._challenge = challenge
+
+    @property
+    def _wanted(self) -> ec.EllipticCurvePrivateKey:
+        if self._waiting is None and self._serving is None:
+            self._waiting = self._make_key()
+        key = self._waiting or self._serving
+        assert key is not None  # noqa: S101 (the line above made one)
+        return key
+
+    def _write_trial(self, certificates: list[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
+        """Write what is to be page.pem beside it, as OpenSSL refuses some chains that parse."""
+        pem = [one.public_bytes(Encoding.PEM) for one in certificates] + [_key_pem(key)]
+        write_whole(self._trial, b"".join(pem), mode=0o600)
+        try:
+            return make_context(self._trial, self.host, ["http/1.1"])
+        except ssl.SSLError as error:
+            self._trial.unlink()
+            raise Tampered("page_certificate") from error
+
+    def _keep_replaced(self, certificates: list[x509.Certificate]) -> None:
+        pem = b"".join(one.public_bytes(Encoding.PEM) for one in certificates[:MAX_REPLACED])
+        write_whole(self._replaced, pem, mode=0o600)
+
+    def _make_key(self) -> ec.EllipticCurvePrivateKey:
+        key = ec.generate_private_key(ec.SECP256R1())
+        write_whole(self._next, _key_pem(key), mode=0o600)
+        return key
+
+    def _load_serving(self, now: datetime.datetime) -> ec.EllipticCurvePrivateKey | None:
+        if not self._page.exists():
+            return None
+        whole = self._page.read_bytes()
+        key = _load_key(whole)
+        try:
+            self._leaf = check_chain(whole, self.host, key.public_key(), now)[0]
+            self._context = make_context(self._page, self.host, ["http/1.1"])
+        except (Tampered, ssl.SSLError):
+            say("page_certificate_refused", priority="warning")
+        return key
+
+    def _load_waiting(self) -> ec.EllipticCurvePrivateKey | None:
+        """Give the key that waits; one that is served already was left by a power cut."""
+        if not self._next.exists():
+            return None
+        key = _load_key(self._next.read_bytes())
+        if self._serving is not None and key.private_numbers() == self._serving.private_numbers():
+            self._next.unlink()
+            sync_folder(self._next.parent)
+            return None
+        return key
 
 
-def check_chain(chain: bytes, host: str, key: ec.EllipticCurvePublicKey, now: datetime.datetime) -> None:
-    """Check that the first certificate of a PEM chain is for this key, this name and this time; Tampered if not."""
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    begin = pem.rfind(b"-----BEGIN PRIVATE KEY-----")
+    try:
+        key = load_pem_private_key(pem[max(begin, 0) :], password=None)
+    except (ValueError, TypeError) as error:
+        raise Tampered("page_key") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Tampered("page_key")
+    return key
+
+
+def _key_of(certificate: x509.Certificate) -> bytes | None:
+    key = certificate.public_key()
+    return public_bytes(key) if isinstance(key, ec.EllipticCurvePublicKey) else None
+
+
+def check_chain(
+    chain: bytes, host: str, key: ec.EllipticCurvePublicKey, now: datetime.datetime
+) -> list[x509.Certificate]:
+    """Give a PEM chain's certificates; Tampered unless the first is for this key, this name and this time."""
     if len(chain) > MAX_CHAIN_BYTES:
         raise Tampered("page_certificate")
     try:
-        leaf = x509.load_pem_x509_certificates(chain)[0]
+        certificates = x509.load_pem_x509_certificates(chain)
+        leaf = certificates[0]
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        its_key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        its_key = _key_of(leaf)
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
         raise Tampered("page_certificate") from error
-    if its_key != key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
+    if its_key != public_bytes(key):
         raise Tampered("page_certificate")
     if host not in names.get_values_for_type(x509.DNSName):
         raise Tampered("page_certificate")
     if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
         raise Tampered("page_certificate")
-
-
-def make_context(chain_file: Path, key_file: Path, host: str) -> ssl.SSLContext:
-    """Make the server's TLS context: TLS 1.3 only, HTTP/1.1, no tickets, no other name than `host`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.num_tickets = 0
-    context.options |= OP_CLEANSE_PLAINTEXT
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(chain_file, key_file)
-
-    def check_name(_: ssl.SSLObject | ssl.SSLSocket, name: str | None, __: ssl.SSLContext) -> int | None:
-        return None if name == host else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-
-    context.sni_callback = check_name
-    return context
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return certificates

@@ -10,8 +10,6 @@ class GatewaySettings(Settings, frozen=True):
 
     spool: str = "/var/lib/praxissafe/records/spool"
     state: str = "/var/lib/praxissafe/gateway"
-    certificate_request: str = "/run/praxissafe-page/request/page.csr"
-    certificate: str = "/run/praxissafe-page/certificate/page.pem"
 
     max_connections: int = 256
     handshake_timeout_s: float = 15.0

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 
 from appliance.contracts.audit import AUDIT
+from appliance.contracts.page_key import PAGE_KEY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.vault import VAULT
 from appliance.core.service import report_ready, run
@@ -15,6 +16,7 @@ from appliance.core.varlink import Peer, serve
 from appliance.vault.answers import VaultAnswers
 from appliance.vault.audit_log import AuditLog
 from appliance.vault.clock import Clock
+from appliance.vault.page_key_answers import PageKeyAnswers
 from appliance.vault.settings import VaultSettings
 from appliance.vault.vault import open_vault
 
@@ -27,7 +29,11 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     settings = read_settings(VaultSettings, "vault")
     audit = AuditLog(Peer.of(AUDIT, "audit"))
     async with open_vault(settings, audit, Clock()) as vault, asyncio.TaskGroup() as group:
-        served = [(VAULT, VaultAnswers(vault).table()), (PROCESS, PROCESS_ANSWERS)]
+        served = [
+            (VAULT, VaultAnswers(vault).table()),
+            (PAGE_KEY, PageKeyAnswers(vault).table()),
+            (PROCESS, PROCESS_ANSWERS),
+        ]
         work = [
             group.create_task(serve(sockets["local"], served)),
             group.create_task(vault.keep_house_for_ever()),

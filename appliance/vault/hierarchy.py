@@ -99,6 +99,7 @@ class Keys:
     owner_authorisation: bytes = field(repr=False)
     lockout_authorisation: bytes = field(repr=False)
     kit_words: bytes = field(repr=False)
+    acme_accounts: bytes = field(repr=False)
 
     @classmethod
     def of(cls, root_key: bytes, erasure_keys: Iterable[ErasureKey]) -> Keys:
@@ -114,6 +115,7 @@ class Keys:
             owner_authorisation=owner_authorisation(root_key),
             lockout_authorisation=lockout_authorisation(root_key),
             kit_words=derive(root_key, "kit words"),
+            acme_accounts=derive(root_key, "acme accounts"),
         )
 
     @property

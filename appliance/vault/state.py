@@ -37,6 +37,13 @@ class ComputerName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     since: int
 
 
+class PageKeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A public key of the page (SubjectPublicKeyInfo, DER), and since when."""
+
+    public_key: bytes
+    since: int
+
+
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of it. `seen_at` is the latest time that vault has seen."""
 
@@ -49,3 +56,5 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     #: Names of paired computers; the spare code has none.
     computers: dict[str, ComputerName] = {}
     kits: Kits = Kits()
+    #: The page's keys, the present one first.
+    page_keys: tuple[PageKeyRecord, ...] = ()
