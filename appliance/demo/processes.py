@@ -11,7 +11,7 @@ from pathlib import Path
 from appliance.core.errors import Unavailable
 from appliance.demo.places import Places
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "presence", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "watch", "backup", "presence", "enrol")
 WORLD = ("tpm", "portal")
 
 

@@ -11,11 +11,12 @@ from appliance.contracts.process import PROCESS
 from appliance.contracts.records import RECORDS
 from appliance.contracts.tunnel import TUNNEL
 from appliance.contracts.vault import VAULT
+from appliance.contracts.watch import WATCH
 from appliance.core.varlink import Peer, WatchedPeer
 from appliance.core.varlink.client import SOCKET_FOLDER
 
 #: Whose metrics the status page shows, besides our own.
-OTHERS = ("vault", "records", "audit", "gateway", "tunnel", "backup")
+OTHERS = ("vault", "records", "audit", "gateway", "tunnel", "watch", "backup")
 
 
 class Peers:
@@ -25,6 +26,7 @@ class Peers:
         self.vault = WatchedPeer(Peer.of(VAULT, "vault", folder))
         self.records = WatchedPeer(Peer.of(RECORDS, "records", folder))
         self.tunnel = Peer.of(TUNNEL, "tunnel", folder)
+        self.watcher = Peer.of(WATCH, "watch", folder)
         self.backup = Peer.of(BACKUP, "backup", folder)
         self.processes: Mapping[str, Peer] = {name: Peer.of(PROCESS, name, folder) for name in OTHERS}
 

@@ -18,6 +18,7 @@ PROCESSES = (
     "practice",
     "gateway",
     "tunnel",
+    "watch",
     "backup",
     "preview",
     "presence",

@@ -46,6 +46,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "gateway": set(),
     # Who did what to which numbered thing: no names, no words.
     "audit": set(),
+    # Reads what the world may read.
+    "watch": set(),
     # Carries what is sealed, and numbers of it.
     "backup": set(),
     # Sees a button.

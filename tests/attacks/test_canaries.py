@@ -47,6 +47,7 @@ CONTROLS = {
     "presence": b"de.praxissafe.Vault",
     "records": b"de.praxissafe.Records",
     "tunnel": b"praxis-portal.localhost",
+    "watch": b"de.praxissafe.Watch",
 }
 PATIENCE_S = 60
 

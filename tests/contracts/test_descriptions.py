@@ -34,6 +34,7 @@ def test_every_verb_says_who_may_call_it(name):
             "tunnel",
             "enrol",
             "backup",
+            "watch",
             "presence",
             "root",
         }, verb
