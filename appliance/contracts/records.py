@@ -403,6 +403,16 @@ class DropEarlierShares(Call[Done]):
     shares: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1000)]
 
 
+class TakeRevoked(Call[Done]):
+    """Take shares that vault has revoked out of the spool, and put them on that list, to be made anew; once each."""
+
+    reply: ClassVar = Done
+    callers: ClassVar = _BY_PRACTICE
+
+    session: Token
+    shares: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=10_000)]
+
+
 # --- history ---------------------------------------------------------------------------------------------------
 
 
@@ -452,5 +462,6 @@ RECORDS = Interface.of(
     RevokeShare,
     ListEarlierShares,
     DropEarlierShares,
+    TakeRevoked,
     ReadHistory,
 )

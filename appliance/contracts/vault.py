@@ -669,6 +669,23 @@ class RevokeSharesOf(Call[RevokedShares]):
     document: Id
 
 
+class RevokeRequestedSince(Call[RevokedShares]):
+    """Destroy `r` of every share that was tried or opened since then, or with `every` of every one that is open.
+
+    The member proves the password again: Refused("login"), Unavailable("slow_down"). What was revoked since then is
+    named again, so a call that broke off can be repeated. Unavailable("audit_away"): the shares have ended all the
+    same.
+    """
+
+    reply: ClassVar = RevokedShares
+    callers: ClassVar = frozenset({"practice"})
+
+    session: Token
+    password: Password
+    since: Seconds
+    every: bool = False
+
+
 class PatientView(Struct):
     """What the holder of a link may know: its state, the tries left, whom to call. `r` only after a right PIN."""
 
@@ -1186,6 +1203,7 @@ VAULT = Interface.of(
     NameLiveShares,
     RevokeShare,
     RevokeSharesOf,
+    RevokeRequestedSince,
     ShowShare,
     OpenShare,
     Claim,

@@ -1,4 +1,4 @@
-"""Shares of the box before as rows: they died with it, and may be made anew here.
+"""Shares that died and may be made anew, as rows: with the box before, or revoked all at once here.
 
 A snapshot holds no share, only this list (`note_live`, in the copy); so a restored box has it. A document that is
 erased leaves the list; a share of which nothing is left leaves it too.
@@ -18,13 +18,16 @@ def note_live(rows: Rows, now: int) -> None:
     for share, patient, expires_at in rows.all(
         "SELECT share, patient, expires_at FROM shares WHERE NOT ended AND expires_at > ?", now
     ):
-        earlier = os.urandom(16).hex()
-        rows.change("INSERT INTO earlier_shares VALUES (?, ?, ?)", earlier, patient, expires_at)
-        rows.change(
-            "INSERT INTO earlier_share_documents SELECT ?, document FROM share_documents WHERE share = ?",
-            earlier,
-            share,
-        )
+        _note(rows, str(share), str(patient), int(expires_at))
+
+
+def note_revoked(rows: Rows, revoked: list[str]) -> None:
+    """Put shares on the list, each under a new identifier; one whose folder is gone already was there, and is not."""
+    for share in revoked:
+        row = rows.one("SELECT patient, expires_at FROM shares WHERE share = ? AND NOT ended", share)
+        if row is not None:
+            _note(rows, share, str(row[0]), int(row[1]))
+            rows.change("UPDATE shares SET ended = 1 WHERE share = ?", share)
 
 
 def listed(rows: Rows) -> list[EarlierShare]:
@@ -63,3 +66,11 @@ def count(rows: Rows) -> int:
 def drop(rows: Rows, shares: list[str]) -> None:
     """Take shares off the list; those that are not on it are off already."""
     rows.change_all("DELETE FROM earlier_shares WHERE share = ?", [(share,) for share in shares])
+
+
+def _note(rows: Rows, share: str, patient: str, expires_at: int) -> None:
+    earlier = os.urandom(16).hex()
+    rows.change("INSERT INTO earlier_shares VALUES (?, ?, ?)", earlier, patient, expires_at)
+    rows.change(
+        "INSERT INTO earlier_share_documents SELECT ?, document FROM share_documents WHERE share = ?", earlier, share
+    )

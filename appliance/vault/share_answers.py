@@ -27,6 +27,7 @@ from appliance.contracts.vault import (
     PublishShare,
     ReadPin,
     RevokedShares,
+    RevokeRequestedSince,
     RevokeShare,
     RevokeSharesOf,
     SharePin,
@@ -40,6 +41,7 @@ from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.share_link import RELEASE_BYTES, proof_verifier
 from appliance.vault import shares
 from appliance.vault.hierarchy import pin_verifier
+from appliance.vault.password_proof import proven_session
 from appliance.vault.shares import Share
 from appliance.vault.state import State
 from appliance.vault.vault import Vault
@@ -72,6 +74,7 @@ class ShareAnswers:
             NameLiveShares: self.answer_name_live_shares,
             RevokeShare: self.answer_revoke_share,
             RevokeSharesOf: self.answer_revoke_shares_of,
+            RevokeRequestedSince: self.answer_revoke_requested_since,
             ShowShare: self.answer_show_share,
             OpenShare: self.answer_open_share,
         }
@@ -175,6 +178,22 @@ class ShareAnswers:
                 document=call.document,
                 share=name,
             )
+        return RevokedShares(shares=named)
+
+    async def answer_revoke_requested_since(self, call: RevokeRequestedSince, _: Caller) -> RevokedShares:
+        """End what a stolen page key may have given away."""
+        staff = await proven_session(self._vault, call.session, call.password)
+        named: list[str] = []
+
+        def revoke(state: State, now: int) -> State:
+            named[:] = shares.requested_since(state.shares, call.since, every=call.every)
+            ended = [shares.revoke(state.shares[name], now) for name in named]
+            return replace(state, shares=shares.put(state.shares, *ended)) if ended else state
+
+        state = await self._vault.change(revoke)
+        for name in named:
+            patient = state.shares[name].patient
+            await self._vault.audit.append("share_revoked", actor=staff.principal, patient=patient, share=name)
         return RevokedShares(shares=named)
 
     async def answer_show_share(self, call: ShowShare, _: Caller) -> PatientView:

@@ -46,6 +46,8 @@ class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     tries_left: int = TRIES
     opened: int = 0
     last_opened_at: int = 0
+    #: When the last try was taken, right or wrong; 0: never, or by a release that did not note it.
+    last_try_at: int = 0
     ended_at: int = 0
 
     def __repr__(self) -> str:
@@ -105,7 +107,9 @@ def publish(share: Share, now: int) -> Share:
 def take_try(share: Share, now: int) -> Share:
     """Give the share with one try less. It took one exactly if the stage is still "open"."""
     share = notice(share, now)
-    return replace(share, tries_left=share.tries_left - 1) if share.stage == "open" else share
+    if share.stage != "open":
+        return share
+    return replace(share, tries_left=share.tries_left - 1, last_try_at=now)
 
 
 def pin_is_right(share: Share, pin_verifier: bytes) -> bool:
@@ -134,6 +138,20 @@ def revoke(share: Share, now: int) -> Share:
 def naming(shares: Shares, document: str) -> list[str]:
     """Give the shares that could still be opened and name this document."""
     return [share.share for share in shares.values() if share.r is not None and document in share.documents]
+
+
+def requested_since(shares: Shares, since: int, *, every: bool) -> list[str]:
+    """Give the shares that were tried or opened from `since` on, or all of them with `every`.
+
+    Those that can be opened, and those that were revoked since: asked again, nothing is left out. A wrong try that a
+    release before did not date counts.
+    """
+    return [
+        share.share
+        for share in shares.values()
+        if (share.stage == "open" or (share.stage == "revoked" and share.ended_at >= since))
+        and (every or _last_request(share) >= since or _is_undated(share))
+    ]
 
 
 def read_pin(share: Share, principal: str) -> str:
@@ -169,6 +187,14 @@ def settle(shares: Shares, now: int, *, starting: bool = False) -> Shares:
 def newest_first(shares: Iterable[Share]) -> list[Share]:
     """Give them in the order of a list that people read."""
     return sorted(shares, key=lambda share: (share.made_at, share.share), reverse=True)
+
+
+def _last_request(share: Share) -> int:
+    return max(share.last_try_at, share.last_opened_at)
+
+
+def _is_undated(share: Share) -> bool:
+    return not share.last_try_at and share.tries_left < TRIES
 
 
 def _move(share: Share, event: Event, now: int) -> Share:

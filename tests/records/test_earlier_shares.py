@@ -6,6 +6,7 @@ from appliance.contracts.records import (
     DropEarlierShares,
     EraseDocument,
     ListEarlierShares,
+    TakeRevoked,
 )
 from appliance.records import earlier_shares
 from tests.records.bench import PDF
@@ -50,3 +51,17 @@ async def test_what_is_erased_leaves_the_list(bench):
     await bench.ask(DeletePatient, patient=other, reason="no_record")
     (left,) = await listed(bench)
     assert left.documents == [two]
+
+
+async def test_shares_that_were_revoked_at_once_are_listed_once_and_leave_the_spool(bench, vault):
+    patient = await bench.add_patient()
+    document = (await bench.add(PDF, patient=patient, title="Befund")).document
+    ended, live = [await bench.ask(CreateShare, patient=patient, documents=[document]) for _ in range(2)]
+    folders = {path.name for path in bench.archive.spool._spool.iterdir() if path.is_dir()}
+    vault.shares[ended.share].status.state = "revoked"
+    for _ in range(2):
+        await bench.ask(TakeRevoked, shares=[ended.share, live.share, "f" * 32])
+    (one,) = await listed(bench)
+    assert (one.patient_name, one.titles, one.documents) == ("Muster, Erika", ["Befund"], [document])
+    left = {path.name for path in bench.archive.spool._spool.iterdir() if path.is_dir()}
+    assert len(folders - left) == 1

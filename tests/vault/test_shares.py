@@ -3,7 +3,9 @@
 import asyncio
 import shutil
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from appliance.contracts.vault import (
     AcceptInvitation,
@@ -16,11 +18,13 @@ from appliance.contracts.vault import (
     OpenShare,
     PublishShare,
     ReadPin,
+    RevokeRequestedSince,
     RevokeShare,
     RevokeSharesOf,
     ShowShare,
 )
 from appliance.core.errors import Invalid, NotFound, Refused, Unavailable
+from appliance.vault.shares import Share, requested_since
 from appliance.vault.vault import SETTLING_S
 from tests.vault.bench import DOCUMENT, PASSWORD, PATIENT
 
@@ -337,3 +341,63 @@ async def test_every_document_of_a_share_is_in_the_log_before_r_exists(bench):
         made = [entry for _, entry in bench.audit.appended if entry.action == "share_made"]
         assert [entry.document for entry in made] == documents
         assert {(entry.share, entry.patient) for entry in made} == {(share.share, PATIENT)}
+
+
+async def asked_since(vault, session, since, **more):
+    call = RevokeRequestedSince(session=session, password=PASSWORD, since=since, **more)
+    return set((await vault.ask(call)).shares)
+
+
+async def test_what_was_requested_since_the_suspicion_opens_nothing_any_more(bench):
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        untouched, early, tried, opened = [await vault.make_share(session) for _ in range(4)]
+        await vault.ask(OpenShare(proof=early.proof, pin=early.pin))
+        bench.clock.at += 600
+        since = int(bench.clock.at)
+        await vault.ask(OpenShare(proof=tried.proof, pin=tried.wrong_pin))
+        await vault.ask(OpenShare(proof=opened.proof, pin=opened.pin))
+        assert await asked_since(vault, session, since) == {tried.share, opened.share}
+        for share in (tried, opened):
+            view = await vault.ask(OpenShare(proof=share.proof, pin=share.pin))
+            assert (view.state, view.r) == ("revoked", None)
+            assert share.r not in vault.state_on_disk()[1]
+        for share in (untouched, early):
+            assert (await vault.ask(OpenShare(proof=share.proof, pin=share.pin))).r == share.r
+        assert bench.audit.actions.count("share_revoked") == 2
+        assert await asked_since(vault, session, since) >= {tried.share, opened.share}, "asked again, all are named"
+
+
+async def test_every_open_share_can_be_revoked_at_once(bench):
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        made = [await vault.make_share(session) for _ in range(3)]
+        assert await asked_since(vault, session, int(bench.clock.at), every=True) == {one.share for one in made}
+        assert not (await vault.ask(NameLiveShares())).shares
+
+
+async def test_a_wrong_try_without_a_date_counts_as_requested(bench):
+    """A state that a release before wrote has no `last_try_at`."""
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        share = await vault.make_share(session)
+        await vault.ask(OpenShare(proof=share.proof, pin=share.wrong_pin))
+        kept = vault.vault.state.shares
+        undated = {name: replace(one, last_try_at=0) for name, one in kept.items()}
+        assert requested_since(undated, int(bench.clock.at) + DAY_S, every=False) == [share.share]
+        assert requested_since(kept, int(bench.clock.at) + DAY_S, every=False) == []
+        old = msgspec.msgpack.encode({name: _without(one) for name, one in kept.items()})
+        assert msgspec.msgpack.decode(old, type=dict[str, Share]) == undated
+
+
+def _without(share):
+    return {name: value for name, value in msgspec.structs.asdict(share).items() if name != "last_try_at"}
+
+
+async def test_revoking_what_was_requested_needs_the_password_again(bench):
+    async with bench.open() as vault:
+        session = await vault.claimed()
+        share = await vault.make_share(session)
+        with pytest.raises(Refused, match="login"):
+            await vault.ask(RevokeRequestedSince(session=session, password="wrong password", since=0, every=True))
+        assert (await vault.ask(NameLiveShares())).shares == [share.share]
