@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.core.errors import Invalid, PraxisError, Refused
 from appliance.formats.device_record import decode_record
+from appliance.formats.fingerprint_words import words_of
 from appliance.formats.revocation import make_revocation
 from provisioning.station.enrol import Order, Station, Tell, enrol, print_paper
-from provisioning.station.fingerprint_words import words_of
 from provisioning.station.portal import portal_context
 from provisioning.station.portal import revoke as ask_to_revoke
 from provisioning.station.progress import Progress, with_step

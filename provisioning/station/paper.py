@@ -12,7 +12,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioning.station.fingerprint_words import words_of
+from appliance.formats.fingerprint_words import words_of
 from provisioning.station.sheet import Sheet
 from provisioning.station.texts import Texts, texts_in
 

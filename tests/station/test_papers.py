@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.core.errors import Refused
+from appliance.core.errors import Invalid, Refused
+from appliance.formats.fingerprint_words import SHORT_DIGITS, short_digits, short_words, words_of
+from appliance.formats.wordlist.english import WORDS
 from provisioning.station.__main__ import main
-from provisioning.station.fingerprint_words import LIST, words_of
 from provisioning.station.paper import draw_handover
 from provisioning.station.progress import STEPS, Progress, with_failure, with_step
 from provisioning.station.sheet import Sheet, fingerprint
@@ -62,16 +63,24 @@ def test_the_words_are_those_of_the_standard(digits: str, words: str) -> None:
 
 def test_the_list_is_the_published_one() -> None:
     assert (
-        hashlib.sha256(LIST.read_bytes()).hexdigest()
+        hashlib.sha256("".join(f"{word}\n" for word in WORDS).encode()).hexdigest()
         == "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda"
     )
-    assert len({word[:4] for word in LIST.read_text().split()}) == 2048  # four letters name a word
+    assert len({word[:4] for word in WORDS}) == 2048  # four letters name a word
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33])
 def test_a_fingerprint_of_another_length_has_no_words(length: int) -> None:
-    with pytest.raises(ValueError, match=str(length)):
+    with pytest.raises(Invalid, match="fingerprint"):
         words_of(bytes(length))
+
+
+def test_the_short_words_and_the_short_digits_are_the_same_bits() -> None:
+    fingerprint = hashlib.sha256(b"key").digest()
+    first = int(short_digits(fingerprint).replace(" ", ""), 16)
+    places = [first >> 11 * place & 2047 for place in reversed(range(8))]
+    assert short_words(fingerprint) == " ".join(WORDS[place] for place in places)
+    assert len(short_digits(fingerprint).replace(" ", "")) == SHORT_DIGITS == 22
 
 
 async def test_the_words_of_the_portals_record_are_those_on_the_sheet(

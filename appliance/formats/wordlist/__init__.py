@@ -1,0 +1,1 @@
+"""Words that stand for numbers: data of others, with its licence."""
