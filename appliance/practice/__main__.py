@@ -17,6 +17,7 @@ from appliance.core.service import fails_with, report_ready, run
 from appliance.core.settings import read_settings
 from appliance.core.spare_memory import give_back_spare_memory
 from appliance.core.varlink import ask_patiently, serve
+from appliance.practice.alarm import keep_looking
 from appliance.practice.connections import Connections, silence_libraries
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
@@ -68,6 +69,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
             group.create_task(fails_with(guard.bug)),
             group.create_task(peers.watch(settings.peer_patience_s)),
             group.create_task(give_back_spare_memory()),
+            group.create_task(keep_looking(peers.watcher, pages)),
         ]
         report_ready()
         await until_not_open(peers.vault)

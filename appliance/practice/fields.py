@@ -15,6 +15,7 @@ from typing import get_args
 from appliance.contracts.records import Person
 from appliance.contracts.values import MIN_PASSWORD_CHARACTERS, DocumentKind
 from appliance.core.errors import Invalid, NotFound
+from appliance.practice.texts import PRACTICE_ZONE, local_time
 
 KINDS: tuple[str, ...] = get_args(DocumentKind)
 MAX_NAME_CHARACTERS = 120
@@ -224,6 +225,23 @@ def valid_days(text: str) -> int:
     if not text.isdecimal() or len(text) > 3 or not 1 <= int(text) <= 90:
         raise Invalid("valid_days", field="valid_days")
     return int(text)
+
+
+def past_moment(form: Mapping[str, str], field: str, now: float) -> int:
+    """Give a time of the practice's clock, as browsers send it, in unix seconds; none that is still to come."""
+    try:
+        typed = datetime.datetime.strptime(form.get(field, "")[:16], "%Y-%m-%dT%H:%M")  # noqa: DTZ007 (a wall clock's)
+        moment = int(typed.replace(tzinfo=PRACTICE_ZONE).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise Invalid("moment", field=field) from error
+    if not 0 <= moment <= now:
+        raise Invalid("moment", field=field)
+    return moment
+
+
+def typed_moment(unix_s: float) -> str:
+    """Give a time as such a field takes it."""
+    return f"{local_time(unix_s):%Y-%m-%dT%H:%M}"
 
 
 def local_path(text: str) -> str:

@@ -1,13 +1,15 @@
 """Makes pages from templates, all compiled at start, every value escaped.
 
-A page gets its own values, and: `t` (the texts), `csrf`, `session`, `box` (names to show), `error` (what went wrong,
-in the reader's words). Nothing else of a peer's answer reaches a template than what is named in its call.
+A page gets its own values, and: `t` (the texts), `csrf`, `session`, `box` (names to show), `alarm` (what the banner
+is about), `error` (what went wrong, in the reader's words). Nothing else of a peer's answer reaches a template than
+what is named in its call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 from aiohttp import web
@@ -89,6 +91,8 @@ class Pages:
 
     def __init__(self, box: Box) -> None:
         self.box = box
+        #: What the banner on every page is about (alarm.py); "": there is none.
+        self.alarm: Literal["", "certificate", "log"] = ""
         self.texts = read_texts()
         environment = template_environment()
         self._templates = {name: environment.get_template(name) for name in environment.list_templates()}
@@ -113,6 +117,7 @@ class Pages:
             language=visit.texts.language,
             here=local_path(visit.request.path),
             box=self.box,
+            alarm=self.alarm,
             session=visit.session,
             csrf=visit.csrf,
             form=visit.form,

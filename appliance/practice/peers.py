@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from appliance.contracts.backup import BACKUP
+from appliance.contracts.certificate import CERTIFICATE
+from appliance.contracts.page_key import PAGE_KEY
 from appliance.contracts.process import PROCESS
 from appliance.contracts.records import RECORDS
 from appliance.contracts.tunnel import TUNNEL
@@ -26,6 +28,8 @@ class Peers:
         self.vault = WatchedPeer(Peer.of(VAULT, "vault", folder))
         self.records = WatchedPeer(Peer.of(RECORDS, "records", folder))
         self.tunnel = Peer.of(TUNNEL, "tunnel", folder)
+        self.certificate = Peer.of(CERTIFICATE, "certificate", folder)
+        self.page_key = Peer.of(PAGE_KEY, "vault", folder)
         self.watcher = Peer.of(WATCH, "watch", folder)
         self.backup = Peer.of(BACKUP, "backup", folder)
         self.processes: Mapping[str, Peer] = {name: Peer.of(PROCESS, name, folder) for name in OTHERS}

@@ -15,6 +15,7 @@ from appliance.practice.guard import MAX_FORM_BYTES, MAX_FORM_FIELDS, add_header
 from appliance.practice.intake import Intake
 from appliance.practice.kit_routes import KitRoutes
 from appliance.practice.lock_routes import LockRoutes
+from appliance.practice.page_key_routes import PageKeyRoutes
 from appliance.practice.patient_routes import PatientRoutes
 from appliance.practice.reset_page import ResetPages
 from appliance.practice.restore_routes import RestoreRoutes
@@ -40,6 +41,7 @@ def make_application(desk: Desk) -> web.Application:
         AccountRoutes(desk),
         LockRoutes(desk),
         BoxRoutes(desk),
+        PageKeyRoutes(desk),
         KitRoutes(desk),
         BackupRoutes(desk),
         RestoreRoutes(desk),

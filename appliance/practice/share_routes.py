@@ -18,6 +18,7 @@ from appliance.practice import fields
 from appliance.practice.desk import Desk
 from appliance.practice.disposition import content_disposition
 from appliance.practice.headers import PDF_POLICY
+from appliance.practice.key_print import read_key_print
 from appliance.practice.language import LANGUAGES
 from appliance.practice.patient_routes import MAX_AFTER, patient_page
 from appliance.practice.pending_links import PendingLink
@@ -114,12 +115,15 @@ class ShareRoutes:
         """Give the link sheet as PDF, in the language the patient reads."""
         _, pending = self._pending(visit)
         texts, box = self._desk.pages.texts[sheet_language(visit)], await self._desk.box()
+        key = await read_key_print(self._desk)
         sheet = LinkSheet(
             practice_name=box.practice_name,
             telephone=box.telephone,
             link=pending.link,
             host=box.page_host,
             expires=texts.day(pending.expires_at),
+            key_words=key.words if key else "",
+            key_digits=key.digits if key else "",
         )
         return give_pdf(await asyncio.to_thread(draw_link_sheet, sheet, texts), texts("sheet.file"))
 

@@ -32,6 +32,9 @@ class LinkSheet:
     link: str = field(repr=False)
     host: str
     expires: str
+    #: The beginning of the page key's fingerprint (formats/fingerprint_words.py); "" leaves the line out.
+    key_words: str = ""
+    key_digits: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ def draw_link_sheet(sheet: LinkSheet, t: Texts) -> bytes:
     draw_line(pdf, t("sheet.private"), size=12.5)
     pdf.ln(2)
     draw_line(pdf, t("sheet.help", telephone=sheet.telephone), size=12.5)
+    if sheet.key_words:
+        pdf.ln(2)
+        draw_line(pdf, t("sheet.key", words=sheet.key_words, digits=sheet.key_digits), size=8)
     return bytes(pdf.output())
 
 

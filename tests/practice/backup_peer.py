@@ -130,11 +130,20 @@ class PlayedEarlier:
 
     shares: list[EarlierShare] = field(default_factory=list)
     restoring: bool = False
+    #: records' own list instead.
+    real: bool = False
 
     def over(self, table: dict[Any, Any]) -> dict[Any, Any]:
         """Give records' own table with these answers before it."""
-        own = {ListEarlierShares: self._list, DropEarlierShares: self._drop}
+        played = {ListEarlierShares: self._list, DropEarlierShares: self._drop}
+        own = {verb: self._unless_real(table[verb], answer) for verb, answer in played.items()}
         return {verb: self._unless_restoring(answer) for verb, answer in {**table, **own}.items()}
+
+    def _unless_real(self, real: Any, played: Any) -> Any:
+        async def answered(*arguments: Any) -> Any:
+            return await (real if self.real else played)(*arguments)
+
+        return answered
 
     def _unless_restoring(self, answer: Any) -> Any:
         async def answered(*arguments: Any) -> Any:

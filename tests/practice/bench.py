@@ -30,9 +30,12 @@ from yarl import URL
 
 from appliance.contracts.audit import AUDIT
 from appliance.contracts.backup import BACKUP
+from appliance.contracts.certificate import CERTIFICATE
+from appliance.contracts.page_key import PAGE_KEY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
 from appliance.contracts.tunnel import TUNNEL, ReadState, TunnelState
 from appliance.contracts.vault import VAULT, AcceptKitSheet, Describe, FinishProvisioning, MakeKit
+from appliance.contracts.watch import WATCH
 from appliance.core.accept import accept_connections
 from appliance.core.varlink import ask_patiently, serve
 from appliance.practice.connections import Connections
@@ -49,8 +52,10 @@ from appliance.records.answers import RecordsAnswers
 from appliance.vault.answers import VaultAnswers
 from appliance.vault.audit_log import AuditLog as VaultsAudit
 from appliance.vault.clock import Clock as VaultClock
+from appliance.vault.page_key_answers import PageKeyAnswers
 from appliance.vault.vault import open_vault
 from tests.practice.backup_peer import PlayedBackup, PlayedEarlier
+from tests.practice.page_peers import PlayedCertificate, PlayedWatch
 from tests.records.bench import Clock, audit_answers, records_process, served
 from tests.simulators.patient import Loopback
 from tests.simulators.release import booted
@@ -221,6 +226,9 @@ class Bench:
     documents: set[str] = field(default_factory=set)
     backup: PlayedBackup = field(default_factory=PlayedBackup)
     earlier: PlayedEarlier = field(default_factory=PlayedEarlier)
+    watch: PlayedWatch = field(default_factory=PlayedWatch)
+    certificate: PlayedCertificate = field(default_factory=PlayedCertificate)
+    opened_vault: Any = None
 
     async def browser(self) -> Browser:
         context = ssl.create_default_context(cafile=str(self.desk.certificate.authority))
@@ -266,6 +274,7 @@ async def practice_bench(
         table = VaultAnswers(vault).table()
         peer = await stack.enter_async_context(served(folder / "vault.sock", VAULT, table, "records"))
         backup, earlier = PlayedBackup(), PlayedEarlier()
+        watch, certificate = PlayedWatch(), PlayedCertificate()
         table_of_records = RecordsAnswers.table
         stack.enter_context(
             mock.patch.object(RecordsAnswers, "table", lambda answers: earlier.over(table_of_records(answers)))
@@ -274,10 +283,12 @@ async def practice_bench(
         away = {}
         answers = RecordsAnswers(records.archive).table()
         for name, served_here in {
-            "vault": [(VAULT, table), (PROCESS, PROCESS_ANSWERS)],
+            "vault": [(VAULT, table), (PAGE_KEY, PageKeyAnswers(vault).table()), (PROCESS, PROCESS_ANSWERS)],
             "records": [(records.peer._interface, answers), (PROCESS, PROCESS_ANSWERS)],
             "tunnel": [(TUNNEL, {ReadState: answer_read_state}), (PROCESS, PROCESS_ANSWERS)],
             "backup": [(BACKUP, backup.table()), (PROCESS, PROCESS_ANSWERS)],
+            "watch": [(WATCH, watch.table()), (PROCESS, PROCESS_ANSWERS)],
+            "certificate": [(CERTIFICATE, certificate.table()), (PROCESS, PROCESS_ANSWERS)],
         }.items():
             away[name] = await stack.enter_async_context(contextlib.AsyncExitStack())
             await away[name].enter_async_context(_served_all(folder / "run" / f"{name}.sock", served_here))
@@ -287,6 +298,7 @@ async def practice_bench(
                 box = desk.pages.box
                 bench = Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away, table)
                 bench.backup, bench.earlier = backup, earlier
+                bench.watch, bench.certificate, bench.opened_vault = watch, certificate, vault
                 yield bench
             if guard.bug.done():
                 guard.bug.result()  # a bug in a page ends the process: it must not go unseen here

@@ -70,7 +70,7 @@ async def test_one_request_makes_a_bounded_number(bench, browser, monkeypatch):
     refused = await make_anew(browser, 1, 2, 3)
     assert (refused.status, refused.error) == (422, "shares_many")
     assert len(bench.earlier.shares) == 3
-    assert "Noch 1 Freigabe der alten Box" in (await make_anew(browser, 1, 2)).text
+    assert "Noch 1 Freigabe neu zu erstellen" in (await make_anew(browser, 1, 2)).text
 
 
 async def test_a_share_whose_document_is_gone_stays_on_the_list_and_the_others_are_made(bench, browser):

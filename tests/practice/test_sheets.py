@@ -43,6 +43,18 @@ def test_link_sheet_asks_for_a_private_window_on_a_device_that_is_not_ones_own(l
 
 
 @pytest.mark.parametrize("language", ["de", "en"])
+def test_link_sheet_gives_the_keys_fingerprint_in_words_and_digits_in_one_place(language):
+    key = {"key_words": "ocean lamp river stone brick cloud apple tiger", "key_digits": "1a2b 3c4d 5e6f 7081 92a3 b4"}
+    sheet = LinkSheet(PRACTICE, "030 1234567", LINK, "praxis-0123abcd.example", "09.12.2026", **key)
+    text = " ".join(words(draw_link_sheet(sheet, TEXTS[language])).split())
+    assert key["key_words"] in text
+    assert key["key_digits"] in text
+    assert TEXTS[language]("sheet.key", words="", digits="")[:20] not in words(
+        draw_link_sheet(LinkSheet(PRACTICE, "030 1234567", LINK, "x.example", "09.12.2026"), TEXTS[language])
+    )
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
 def test_pin_slip_holds_the_pin_and_no_link(language):
     slip = PinSlip(PRACTICE, "030 1234567", "271828")
     text = words(draw_pin_slip(slip, TEXTS[language]))
@@ -54,7 +66,9 @@ def test_pin_slip_holds_the_pin_and_no_link(language):
 
 
 def test_longest_names_still_fit_on_the_page():
-    sheet = LinkSheet("Gemeinschaftspraxis " * 6, "0" * 40, LINK, "x" * 60 + ".example", "09.12.2026")
+    sheet = LinkSheet(
+        "Gemeinschaftspraxis " * 6, "0" * 40, LINK, "x" * 60 + ".example", "09.12.2026", "umbrella " * 8, "1a2b " * 6
+    )
     slip = PinSlip("Gemeinschaftspraxis " * 6, "0" * 40, "27182818")
     for pdf in (draw_link_sheet(sheet, TEXTS["de"]), draw_pin_slip(slip, TEXTS["de"])):
         words(pdf)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.contracts import audit, backup, records, snapshots, values, vault
+from appliance.contracts import audit, backup, records, snapshots, values, vault, watch
 from appliance.core.errors import FAMILIES, Invalid, NotFound, Unavailable
 from appliance.practice import pages, problems, restore_step, store_form
 from appliance.practice.texts import read_catalogue, read_texts
@@ -129,6 +129,12 @@ def test_every_value_a_page_shows_has_a_word():
         assert f"restore.heading.{step}" in DE
     for action in audit.Action.__args__:
         assert f"action.{action}" in DE
+    for kind in watch.FindingKind.__args__:
+        assert {f"page_key.finding.{kind}.what", f"page_key.finding.{kind}.todo"} <= DE.keys()
+    for trouble in set(watch.Trouble.__args__) - {""}:
+        assert f"page_key.trouble.{trouble}" in DE
+    for key in ("away", "none", "expired", "replacing", "revoking", "late", "valid"):
+        assert f"page_key.standing.{key}" in DE
     for code in problems._STATUS:
         assert f"error.{code}.what" in DE
 
@@ -145,6 +151,8 @@ TRADE = re.compile(
 @pytest.mark.parametrize("catalogue", [DE, EN], ids=["de", "en"])
 def test_the_papers_for_patients_use_none_of_our_trades_words(catalogue):
     papers = {key: text for key, text in catalogue.items() if key.startswith(("sheet.", "slip."))}
+    # In small print for those who want to look: the words are those of the menu they are to find.
+    del papers["sheet.key"]
     assert len(papers) > 15
     assert not [key for key, text in papers.items() if TRADE.search(text)]
 
@@ -175,6 +183,7 @@ async def test_every_page_exists_in_both_languages(bench):
     paths += ["/status", "/lock", "/unlocking", "/nothing", "/kit", "/backup", "/backup/store"]
     paths += [f"/backup/store?kind={kind}" for kind in backup.StoreKind.__args__]
     paths += ["/restore", "/restore/store", "/restore/abandon", "/shares/earlier", "/shares/earlier/print"]
+    paths += ["/status/page-key"]
     own = {f"/{path.stem}" for path in PRACTICE.glob("templates/*.html")}
     for language, words in (("de", DE), ("en", EN)):
         other = EN if language == "de" else DE

@@ -62,6 +62,12 @@ NOT_MEASURED: dict[Route, str] = {
     ("POST", "/restore/abandon"): "once in a box's life, before anybody uses it",
     ("POST", "/shares/earlier"): "after a restore only; as POST /patients/{patient}/shares, at most 50 times",
     ("POST", "/shares/earlier/drop"): "after a restore only",
+    ("GET", "/status/page-key"): "touches nothing that grows with patients or documents",
+    (
+        "POST",
+        "/status/page-key/replace",
+    ): "once in a blue moon; Argon2id is slow on purpose, and each share ends with an entry",
+    ("POST", "/status/page-key/acknowledge"): "touches nothing that grows with patients or documents",
     ("GET", "/reset"): "for everybody, without a question to anybody",
     ("POST", "/reset"): "touches nothing that grows with patients or documents",
     ("POST", "/reset/finish"): "ends the box that measures",
