@@ -19,6 +19,7 @@ PROCESSES = (
     "gateway",
     "tunnel",
     "backup",
+    "certificate",
     "preview",
     "presence",
     "enrol",

@@ -34,13 +34,18 @@ def test_every_verb_says_who_may_call_it(name):
             "tunnel",
             "enrol",
             "backup",
+            "certificate",
+            "watch",
             "presence",
             "root",
         }, verb
 
 
-def test_gateway_may_ask_vault_for_four_things_and_records_for_none():
-    """A captured gateway asks: who is this box, is it open, what state has my link, open my link. It has no list."""
+def test_gateway_may_ask_vault_for_six_things_and_records_for_none():
+    """A captured gateway asks: who is this box, is it open, what state has my link, open my link. It has no list.
+
+    And it says which key is the page's, and asks for the thumbprint of the account that challenges are answered for.
+    """
     asked = {
         f"{name}.{verb.__name__}"
         for name in NAMES
@@ -48,7 +53,14 @@ def test_gateway_may_ask_vault_for_four_things_and_records_for_none():
         for verb in interface.verbs.values()
         if "gateway" in verb.callers
     }
-    assert asked == {"vault.Describe", "vault.WatchOpening", "vault.ShowShare", "vault.OpenShare"}
+    assert asked == {
+        "vault.Describe",
+        "vault.WatchOpening",
+        "vault.ShowShare",
+        "vault.OpenShare",
+        "page_key.RegisterPageKey",
+        "page_key.ReadAcmeAccount",
+    }
 
 
 def test_tunnel_may_ask_for_a_proof_and_hand_over_connections():
@@ -62,9 +74,36 @@ def test_tunnel_may_ask_for_a_proof_and_hand_over_connections():
     assert asked == {"vault.Describe", "vault.ProveDevice", "gateway.TakeConnection"}
 
 
-def test_gateway_offers_one_verb():
+def test_gateway_offers_tunnel_one_verb_and_certificate_five():
     (interface,) = interfaces(importlib.import_module("appliance.contracts.gateway"))
-    assert set(interface.verbs) == {"TakeConnection"}
+    offered = {name: set(verb.callers) for name, verb in interface.verbs.items()}
+    assert offered.pop("TakeConnection") == {"tunnel"}
+    about_the_certificate = {
+        "ReadPageRequest",
+        "AnswerChallenge",
+        "TakePageCertificate",
+        "MakePageKey",
+        "NoteRevoked",
+    }
+    assert offered == dict.fromkeys(about_the_certificate, {"certificate"})
+
+
+def test_certificate_has_vault_sign_six_kinds_of_request_and_asks_for_no_bytes_to_be_signed():
+    asked = {
+        f"{name}.{verb.__name__}"
+        for name in NAMES
+        for interface in interfaces(importlib.import_module(f"appliance.contracts.{name}"))
+        for verb in interface.verbs.values()
+        if "certificate" in verb.callers
+    }
+    signing = {"Account", "Order", "Read", "Challenge", "Finalize", "Revocation"}
+    gateway = {"ReadPageRequest", "AnswerChallenge", "TakePageCertificate", "MakePageKey", "NoteRevoked"}
+    assert asked == {
+        "vault.WatchOpening",
+        "tunnel.ReadState",
+        *(f"page_key.SignAcme{kind}" for kind in signing),
+        *(f"gateway.{verb}" for verb in gateway),
+    }
 
 
 def test_only_vault_and_records_append_to_the_log():
