@@ -11,7 +11,10 @@ from pathlib import Path
 from appliance.core.errors import Unavailable
 from appliance.demo.places import Places
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "certificate", "presence", "enrol")
+PROCESSES = (
+    *("vault", "records", "audit", "practice", "gateway"),
+    *("tunnel", "backup", "certificate", "presence", "enrol"),
+)
 WORLD = ("tpm", "portal", "authority")
 
 

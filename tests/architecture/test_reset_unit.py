@@ -68,7 +68,7 @@ def test_left_after_any_command_it_goes_on_to_the_end(box: Path):
     for count in range(len(commands(box))):
         copy = box.parent / f"box{count}"
         shutil.copytree(box, copy, symlinks=True)
-        for words in commands(copy, box.parent / "page")[:count]:
+        for words in commands(copy)[:count]:
             subprocess.run(words, check=True)
         assert (copy / CLEARED).exists() or what_is_left(copy) == {"vault"}
         run_all(copy)

@@ -85,7 +85,7 @@ def test_gateway_offers_tunnel_one_verb_and_certificate_five():
         "MakePageKey",
         "NoteRevoked",
     }
-    assert offered == dict.fromkeys(about_the_certificate, {"certificate"})
+    assert offered == {verb: {"certificate"} for verb in about_the_certificate}
 
 
 def test_certificate_has_vault_sign_six_kinds_of_request_and_asks_for_no_bytes_to_be_signed():

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
-import json
 import os
 import socket
 import ssl
@@ -17,10 +14,8 @@ from pathlib import Path
 
 import aiohttp
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+
+from appliance.demo.authority import LEAF_LIFETIME_S, lay_https_certificate, pebble_settings
 
 START_S = 20.0
 
@@ -48,29 +43,6 @@ class Pebble:
         return context
 
 
-def lay_https_certificate(folder: Path) -> None:
-    """Make `https.pem` and `https.key` for 127.0.0.1, its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pebble")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "https.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "https.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-
-
 def free_ports(count: int) -> list[int]:
     """Give ports of 127.0.0.1 that are free for TCP and UDP."""
     ports: list[int] = []
@@ -88,24 +60,14 @@ def free_ports(count: int) -> list[int]:
 
 @asynccontextmanager
 async def pebble(
-    folder: Path, tls_port: int, *, validity_s: int = 0, reject_nonces: int = 15, **environment: str
+    folder: Path, tls_port: int, *, lifetime_s: int = LEAF_LIFETIME_S, reject_nonces: int = 15, **environment: str
 ) -> AsyncIterator[Pebble]:
     """Run it; it looks for challenges' answers at `tls_port` of 127.0.0.1."""
     folder.mkdir(parents=True, exist_ok=True)
     lay_https_certificate(folder)
     acme, management, dns = free_ports(3)
-    settings = {
-        "listenAddress": f"127.0.0.1:{acme}",
-        "managementListenAddress": f"127.0.0.1:{management}",
-        "certificate": str(folder / "https.pem"),
-        "privateKey": str(folder / "https.key"),
-        "httpPort": 1,
-        "tlsPort": tls_port,
-        "ocspResponderURL": "",
-        "externalAccountBindingRequired": False,
-        **({"certificateValidityPeriod": validity_s} if validity_s else {}),
-    }
-    (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
+    settings = pebble_settings(folder, listen=acme, management=management, portal=tls_port, lifetime_s=lifetime_s)
+    (folder / "pebble.json").write_text(settings)
     nothing = ("-http01", "", "-https01", "", "-tlsalpn01", "", "-management", "")
     async with contextlib.AsyncExitStack() as running:
         enter = running.enter_async_context
