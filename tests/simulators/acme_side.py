@@ -25,7 +25,7 @@ from appliance.certificate.order import Ordering
 from appliance.certificate.settings import CertificateSettings
 from appliance.certificate.status import Status
 from appliance.contracts.gateway import GATEWAY, PageRequest, ReadPageRequest
-from appliance.contracts.page_key import PAGE_KEY
+from appliance.contracts.page_key import PAGE_KEY, RegisterPageKey
 from appliance.contracts.tunnel import TUNNEL, ReadState, TunnelState
 from appliance.contracts.vault import VAULT, Describe, OpenShare, ShowShare, WatchOpening
 from appliance.core.varlink import Answers, Caller, Interface, Peer, serve
@@ -71,6 +71,12 @@ class AcmeSide:
 
     async def request(self) -> PageRequest:
         return await self.gateway.ask(ReadPageRequest())
+
+    async def vault_process_registers(self, key: bytes) -> None:
+        """Have vault know a page key that the test holds."""
+        await PageKeyAnswers(self.vault_process.vault).answer_register_page_key(
+            RegisterPageKey(public_key=key), Caller("gateway")
+        )
 
     async def obtain(self) -> None:
         await self.ordering.obtain(await self.request())

@@ -68,7 +68,7 @@ async def pebble(
     acme, management, dns = free_ports(3)
     settings = pebble_settings(folder, listen=acme, management=management, portal=tls_port, lifetime_s=lifetime_s)
     (folder / "pebble.json").write_text(settings)
-    nothing = ("-http01", "", "-https01", "", "-tlsalpn01", "", "-management", "")
+    nothing = ("-http01", "", "-https01", "", "-tlsalpn01", "", "-management", "127.0.0.1:0")
     async with contextlib.AsyncExitStack() as running:
         enter = running.enter_async_context
         await enter(
