@@ -8,7 +8,7 @@ STATE := .demo
 PORT_BASE := 8443
 
 # What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
-PACKAGES := cryptsetup-bin dbus gcc libseccomp2 libsystemd-dev libtss2-dev openssh-client pkg-config python3-dev python3-venv restic swtpm swtpm-tools systemd-container tzdata util-linux
+PACKAGES := cryptsetup-bin dbus gcc libseccomp2 libsystemd-dev libtss2-dev openssh-client pebble pkg-config python3-dev python3-venv restic swtpm swtpm-tools systemd-container tzdata util-linux
 TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev golang-golang-x-mod-dev libnss3-tools \
 	e2fsprogs openssh-server openssl patch poppler-utils rclone strace tpm2-tools
 # These tests run the whole box; `make check` leaves them out.

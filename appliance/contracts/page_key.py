@@ -60,7 +60,7 @@ class ListPageKeys(Call[PageKeys]):
     """Name the page's keys: any other in a certificate for this name is somebody else's."""
 
     reply: ClassVar = PageKeys
-    callers: ClassVar = frozenset({"certificate", "practice", "watch"})
+    callers: ClassVar = frozenset({"practice", "watch"})
 
 
 class AcmeAccount(Struct):
@@ -73,7 +73,7 @@ class ReadAcmeAccount(Call[AcmeAccount]):
     """Give the thumbprint of this box's account at the authority of `url`."""
 
     reply: ClassVar = AcmeAccount
-    callers: ClassVar = frozenset({"certificate", "gateway"})
+    callers: ClassVar = frozenset({"gateway"})
 
     url: Url
 

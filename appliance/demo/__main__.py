@@ -24,13 +24,13 @@ def main(arguments: list[str]) -> int:
         "--state", type=Path, required=True, help="folder for this box; a second start finds its data"
     )
     parser.add_argument(
-        "--port-base", type=int, default=8443, help="practice here, portal at the next, enrolment after"
+        "--port-base", type=int, default=8443, help="practice here, portal at the next, four more after"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON once ready")
     parser.add_argument("--empty", action="store_true", help="leave the box unclaimed, for its first member of staff")
     options = parser.parse_args(arguments)
-    if not 1 <= options.port_base <= 65533:
-        parser.error("--port-base must be between 1 and 65533")
+    if not 1 <= options.port_base <= 65530:
+        parser.error("--port-base must be between 1 and 65530")
     if os.geteuid() != 0:
         print("The demo starts a container, so it has to be run as root.", file=sys.stderr)
         return 1

@@ -1,157 +1,114 @@
-"""The demo's certificate authority: signs the page certificate of this one box, as a public authority would.
+"""The demo's public certificate authority: Debian's pebble, strict, and a DNS server that knows this machine only.
 
-`python -m appliance.demo.authority REQUEST CERTIFICATE FOLDER` reads gateway's request (PEM, PKCS #10), checks it,
-writes the chain, and ends; demo-authority.path starts it when a request appears.
-
-Keeps: the authority is constrained to `localhost` names; the first name it signs is the only one it ever signs; a
-leaf lives 7 days; a request asks for nothing but one name. Does not: prove control of the name (a public
-authority does that by ACME).
-Source: RFC 2986 (PKCS #10), RFC 5280 4.2.1.10 (name constraints).
+Both run in the container beside the portal (units/demo-authority.service, demo-names.service). pebble makes itself a
+new root at each start, so the roots are collected here: a page certificate of an earlier start is under its own.
+Sources: pebble(1), pebble-challtestsrv(1).
 """
 
 from __future__ import annotations
 
 import datetime
-import os
-import re
-import sys
+import ipaddress
+import json
+import ssl
 from pathlib import Path
 
+import aiohttp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from appliance.core.errors import Invalid, Refused
+from appliance.core.errors import Unavailable
+from appliance.demo.places import WORLD_STATE, Places, Ports
 
-PAGE_HOST = re.compile(r"praxis-[0-9a-f]{8}\.localhost\Z")
-AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
-LEAF_LIFETIME = datetime.timedelta(days=7)
+ADDRESS = "127.0.0.1"
+HTTPS_LIFETIME = datetime.timedelta(days=3650)
 CLOCK_SLACK = datetime.timedelta(hours=1)
-MAX_REQUEST_BYTES = 8 * 1024
+LEAF_LIFETIME_S = 7 * 86400
+MAX_ROOT_BYTES = 64 * 1024
 
 
-def host_of(request: x509.CertificateSigningRequest) -> str:
-    """Give the one host name a request asks for. Raises Invalid("request") for anything else."""
-    key = request.public_key()
-    if not request.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
-        raise Invalid("request")
-    if [extension.oid for extension in request.extensions] != [x509.SubjectAlternativeName.oid]:
-        raise Invalid("request")
-    names = list(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    if len(names) != 1 or not isinstance(names[0], x509.DNSName) or not PAGE_HOST.match(names[0].value):
-        raise Invalid("request")
-    subject = [attribute.value for attribute in request.subject]
-    if subject not in ([], [names[0].value]):
-        raise Invalid("request")
-    return names[0].value
+def lay_authority(places: Places) -> None:
+    """Make pebble's own HTTPS certificate, once."""
+    folder = places.world / "authority"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "https.pem").exists():
+        lay_https_certificate(folder)
 
 
-class Authority:
-    """The authority's key and certificate in one folder; made at first use."""
-
-    def __init__(self, folder: Path, now: datetime.datetime) -> None:
-        self._folder = folder
-        self._now = now
-        if not (folder / "authority.pem").exists():
-            self._make()
-        key = load_pem_private_key((folder / "authority.key").read_bytes(), None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Invalid("authority")
-        self._key = key
-        self._certificate = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
-
-    def sign(self, request: x509.CertificateSigningRequest) -> bytes:
-        """Give the chain as PEM. Raises Refused("host") for another host than the first one signed."""
-        host = host_of(request)
-        pinned = self._folder / "host"
-        if not pinned.exists():
-            replace_file(pinned, host.encode(), 0o600)
-        if pinned.read_text() != host:
-            raise Refused("host")
-        leaf = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]))
-            .issuer_name(self._certificate.subject)
-            .public_key(request.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - CLOCK_SLACK)
-            .not_valid_after(self._now + LEAF_LIFETIME)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        return leaf.public_bytes(Encoding.PEM) + self._certificate.public_bytes(Encoding.PEM)
-
-    def _make(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Praxissafe demo authority")])
-        only = x509.NameConstraints(permitted_subtrees=[x509.DNSName("localhost")], excluded_subtrees=None)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - CLOCK_SLACK)
-            .not_valid_after(self._now + AUTHORITY_LIFETIME)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
-            .add_extension(only, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        key_bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        replace_file(self._folder / "authority.key", key_bytes, 0o600)
-        replace_file(self._folder / "authority.pem", certificate.public_bytes(Encoding.PEM), 0o644)
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
+def lay_https_certificate(folder: Path) -> None:
+    """Make `https.key` and `https.pem` for 127.0.0.1, which is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Praxissafe demo authority")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SLACK)
+        .not_valid_after(now + HTTPS_LIFETIME)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ADDRESS))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
     )
+    private = folder / "https.key"
+    private.touch(mode=0o600)
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "https.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
 
 
-def replace_file(path: Path, content: bytes, mode: int) -> None:
-    """Write `content` so that a reader finds the old bytes or the new ones."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def pebble_settings(folder: Path, *, listen: int, management: int, portal: int, lifetime_s: int) -> str:
+    """Give pebble's settings: it looks for a challenge's answer at the portal's port."""
+    settings = {
+        "listenAddress": f"{ADDRESS}:{listen}",
+        "managementListenAddress": f"{ADDRESS}:{management}",
+        "certificate": f"{folder}/https.pem",
+        "privateKey": f"{folder}/https.key",
+        "httpPort": 1,
+        "tlsPort": portal,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": False,
+        "certificateValidityPeriod": lifetime_s,
+    }
+    return json.dumps({"pebble": settings}, indent=1)
 
 
-def main(request_path: Path, certificate_path: Path, folder: Path) -> None:
-    """Answer the request that lies there, again if it was replaced meanwhile."""
-    answered = None
-    while True:
-        with request_path.open("rb") as file:
-            raw = file.read(MAX_REQUEST_BYTES)
-        if raw == answered:
-            return
-        request = x509.load_pem_x509_csr(raw)
-        replace_file(certificate_path, Authority(folder, datetime.datetime.now(datetime.UTC)).sign(request), 0o644)
-        answered = raw
+def settings_files(places: Places, ports: Ports) -> dict[str, str]:
+    """Give what /etc/praxissafe holds for the authority, and for the box to find it."""
+    pebble = pebble_settings(
+        WORLD_STATE / "authority",
+        listen=ports.authority,
+        management=ports.management,
+        portal=ports.portal,
+        lifetime_s=LEAF_LIFETIME_S,
+    )
+    own = "/etc/praxissafe/demo-authority.pem"
+    return {
+        "demo-authority.json": pebble,
+        "demo-authority.env": f"NAMES={ADDRESS}:{ports.names}\n",
+        "demo-authority.pem": (places.world / "authority/https.pem").read_text(),
+        "certificate.toml": f'directory = "https://{ADDRESS}:{ports.authority}/dir"\ndirectory_ca = "{own}"\n',
+    }
 
 
-if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+async def read_roots(places: Places, ports: Ports) -> bytes:
+    """Give the roots (PEM) of this start and of earlier ones; Unavailable("authority") while pebble is not there."""
+    context = ssl.create_default_context(cafile=places.world / "authority/https.pem")
+    try:
+        async with (
+            aiohttp.ClientSession(trust_env=False) as session,
+            session.get(f"https://{ADDRESS}:{ports.management}/roots/0", ssl=context) as answer,
+        ):
+            root = await answer.content.read(MAX_ROOT_BYTES)
+    except (aiohttp.ClientError, OSError) as error:
+        raise Unavailable("authority") from error
+    known = places.state / "authority-roots.pem"
+    roots = known.read_bytes() if known.exists() else b""
+    if root not in roots:
+        roots += root
+        known.write_bytes(roots)
+    return roots

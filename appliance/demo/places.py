@@ -6,6 +6,7 @@
     STATE/world/        /var/lib/praxissafe-demo: software TPM, firmware, signed boot, portal, authority
     STATE/journal/      /var/log/journal
     STATE/disks/        /run/praxissafe-disks: what stands for USB disks and mounted shares
+    STATE/authority-roots.pem  of the certificate authority: a new one at each start
     STATE/run/          this start only: console, overlay, which process runs it
     STATE/console.json  the member of staff "Demo" and the claim code; readable by root only
     STATE/station/      the technician's bench
@@ -29,11 +30,12 @@ WORLD_STATE = Path("/var/lib/praxissafe-demo")
 DISKS = Path("/run/praxissafe-disks")
 
 PORTAL_NAME = "praxis-portal.localhost"
+PORTS = 6
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The demo's three ports on 127.0.0.1."""
+    """The demo's ports on 127.0.0.1: six from `base` on."""
 
     base: int
 
@@ -51,6 +53,26 @@ class Ports:
     def enrol(self) -> int:
         """The technician, while the box is not provisioned."""
         return self.base + 2
+
+    @property
+    def authority(self) -> int:
+        """The certificate authority's ACME."""
+        return self.base + 3
+
+    @property
+    def management(self) -> int:
+        """Where the certificate authority gives its root."""
+        return self.base + 4
+
+    @property
+    def names(self) -> int:
+        """The DNS that the authority asks, by UDP and TCP."""
+        return self.base + 5
+
+    @property
+    def all(self) -> range:
+        """Every one of them."""
+        return range(self.base, self.base + PORTS)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from pathlib import Path
 from appliance.core.errors import Unavailable
 from appliance.demo.places import Places
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "watch", "backup", "presence", "enrol")
-WORLD = ("tpm", "portal")
+PROCESSES = (
+    *("vault", "records", "audit", "practice", "gateway"),
+    *("tunnel", "backup", "certificate", "watch", "presence", "enrol"),
+)
+WORLD = ("tpm", "portal", "authority")
 
 
 def host_pids(state: Path) -> dict[str, int]:

@@ -21,6 +21,7 @@ import msgspec
 
 from appliance.core.errors import PraxisError, Unavailable
 from appliance.demo import staff
+from appliance.demo.authority import lay_authority, read_roots
 from appliance.demo.browser import Page, open_browser
 from appliance.demo.console import Progress, Ready, read_console, write_console
 from appliance.demo.container import boot, end_leftover
@@ -31,7 +32,7 @@ from appliance.demo.release import lay_release
 from appliance.demo.tpm_maker import lay_tpm
 from appliance.demo.tree import MACHINE_TARGET, binds, lay_tree
 
-TOOLS = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "swtpm", "swtpm_setup")
+TOOLS = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "swtpm", "swtpm_setup", "pebble")
 READY_TIMEOUT_S = 90.0
 ASK_AGAIN_S = 0.05
 
@@ -44,7 +45,7 @@ def explain(error: PraxisError, places: Places) -> str:
         "port_taken": f"Port {error.details.get('port')} is taken on this machine; choose another --port-base.",
         "ports_kept": f"The box in {places.state} was enrolled with --port-base {error.details.get('base')} and "
         "keeps it; start it with that, or name another --state.",
-        "tool_missing": "systemd-nspawn, nsenter, swtpm or swtpm_setup is missing; `make setup` installs them.",
+        "tool_missing": "systemd-nspawn, nsenter, swtpm, swtpm_setup or pebble is missing; `make setup` brings it.",
         "tpm_maker": f"swtpm_setup could not make a TPM in {places.world}; try it there by hand to see why.",
         "tpm_kept": f"The box in {places.state} has a TPM without a maker; remove that folder to begin anew.",
         "unreadable": "The box's processes run as users of their own and must be able to read the program: "
@@ -78,6 +79,7 @@ async def _run_locked(places: Places, ports: Ports, *, as_json: bool, empty: boo
     _check_machine(ports)
     lay_release(places)
     lay_tpm(places)
+    lay_authority(places)
     lay_tree(places, ports, [station_key(places.station)])
     name = f"praxissafe-{ports.base}"
     async with boot(places.run, places.tree, binds(places), MACHINE_TARGET, name, Path(sys.executable)) as container:
@@ -136,7 +138,7 @@ async def _make_ready(places: Places, ports: Ports, progress: Progress, *, empty
                 progress.step("The sample documents are uploaded.")
             link, pin = await staff.share(browser, console.patient)
             progress.step("A new share is made.")
-    portal_ca = await _bundle(places)
+    portal_ca = await _bundle(places, ports)
     async with open_browser(portal_ca) as browser:
         await _until_opens(browser.open, f"https://{console.page_host}:{ports.portal}/")
     progress.step("The patient page answers through the portal.")
@@ -160,12 +162,17 @@ async def _make_ready(places: Places, ports: Ports, progress: Progress, *, empty
     )
 
 
-async def _bundle(places: Places) -> Path:
-    """Write the authorities behind the portal's port: its own, and the one that signed the page's certificate."""
-    own = [places.world / "portal/portal-ca.pem", places.world / "authority/authority.pem"]
-    await _until(lambda: all(path.exists() for path in own))
+async def _bundle(places: Places, ports: Ports) -> Path:
+    """Write the authorities behind the portal's port: its own, and those that sign the page's certificate."""
+    own = places.world / "portal/portal-ca.pem"
+    await _until(own.exists)
+    while True:
+        with contextlib.suppress(Unavailable):
+            roots = await read_roots(places, ports)
+            break
+        await asyncio.sleep(ASK_AGAIN_S)
     bundle = places.run / "portal-ca.pem"
-    bundle.write_bytes(b"".join(path.read_bytes() for path in own))
+    bundle.write_bytes(own.read_bytes() + roots)
     return bundle
 
 
@@ -201,7 +208,7 @@ def _check_machine(ports: Ports) -> None:
         raise Unavailable("tool_missing")
     if not all(path.stat().st_mode & 0o004 for path in (Path(__file__), REPOSITORY / ".venv/pyvenv.cfg")):
         raise Unavailable("unreadable")
-    for port in (ports.practice, ports.portal, ports.enrol):
+    for port in ports.all:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

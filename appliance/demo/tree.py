@@ -11,6 +11,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from appliance.demo.authority import settings_files
 from appliance.demo.measuring import pcr_after
 from appliance.demo.places import CODE, DISKS, PORTAL_NAME, REPOSITORY, WORLD_STATE, Places, Ports
 from appliance.demo.tpm_maker import authorities
@@ -50,6 +51,8 @@ def lay_tree(places: Places, ports: Ports, station_keys: list[str]) -> None:
         f'tpm_makers = "{MAKERS}"\nboot_images = ["{pcr_after()}"]\n',
     )
     _write(settings / MAKERS.name, authorities(places))
+    for name, text in settings_files(places, ports).items():
+        _write(settings / name, text)
     _write(places.tree / "etc/machine-id", _machine_id(places) + "\n")
     _write(places.tree / "etc/hostname", "praxissafe\n")
     _write(places.tree / "etc/fstab", "")

@@ -18,7 +18,7 @@ from appliance.core.varlink import Peer, WatchedPeer
 from appliance.core.varlink.client import SOCKET_FOLDER
 
 #: Whose metrics the status page shows, besides our own.
-OTHERS = ("vault", "records", "audit", "gateway", "tunnel", "watch", "backup")
+OTHERS = ("vault", "records", "audit", "gateway", "tunnel", "certificate", "watch", "backup")
 
 
 class Peers:

@@ -20,6 +20,7 @@ PROCESSES = (
     "tunnel",
     "watch",
     "backup",
+    "certificate",
     "preview",
     "presence",
     "enrol",

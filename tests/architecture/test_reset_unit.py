@@ -21,10 +21,10 @@ BEGUN, CLEARED = "vault/reset-begun", "vault/reset-cleared"
 ELSEWHERE = ("/usr/bin/journalctl", "/usr/bin/systemd-tmpfiles")
 
 
-def commands(box: Path, page: Path) -> list[list[str]]:
+def commands(box: Path) -> list[list[str]]:
     """Give the unit's commands, for these folders."""
     lines = [line.lstrip("-") for line in unit(RESET).values["ExecStart"]]
-    words = [shlex.split(line.replace(BOX, str(box)).replace("/run/praxissafe-page", str(page))) for line in lines]
+    words = [shlex.split(line.replace(BOX, str(box))) for line in lines]
     return [each for each in words if each[0] not in ELSEWHERE]
 
 
@@ -32,18 +32,16 @@ def commands(box: Path, page: Path) -> list[list[str]]:
 def box(tmp_path: Path) -> Path:
     box = tmp_path / "box"
     for name in ("vault/keys", "vault/.hidden", "records/spool/a/sealed", "records/sealed/b", "records/records.db",
-                 "audit/log", "practice/lan.key", "gateway/page.key", "lost+found/c", ".of root", BEGUN, CLEARED):  # fmt: skip
+                 "audit/log", "practice/lan.key", "gateway/page.pem", "lost+found/c", ".of root", BEGUN, CLEARED):  # fmt: skip
         (box / name).parent.mkdir(parents=True, exist_ok=True)
         (box / name).write_text(name)
     (box / "records/link").symlink_to(tmp_path)
     (tmp_path / "outside").write_text("stays")
-    (tmp_path / "page/request").mkdir(parents=True)
-    (tmp_path / "page/request/page.csr").write_text("a name")
     return box
 
 
 def run_all(box: Path) -> None:
-    for words in commands(box, box.parent / "page"):
+    for words in commands(box):
         subprocess.run(words, check=True)
 
 
@@ -55,11 +53,10 @@ def test_everything_goes_hidden_files_too_and_nothing_beside_it(box: Path):
     run_all(box)
     assert what_is_left(box) == {"vault"}
     assert (box.parent / "outside").read_text() == "stays"
-    assert list((box.parent / "page").rglob("*")) == [box.parent / "page/request"]
 
 
 def test_the_marks_go_last_and_the_one_that_starts_this_step_at_the_very_end(box: Path):
-    for words in commands(box, box.parent / "page"):
+    for words in commands(box):
         before = what_is_left(box)
         assert CLEARED in before or words[0].endswith("sync")
         subprocess.run(words, check=True)
@@ -68,10 +65,10 @@ def test_the_marks_go_last_and_the_one_that_starts_this_step_at_the_very_end(box
 
 
 def test_left_after_any_command_it_goes_on_to_the_end(box: Path):
-    for count in range(len(commands(box, box.parent / "page"))):
+    for count in range(len(commands(box))):
         copy = box.parent / f"box{count}"
         shutil.copytree(box, copy, symlinks=True)
-        for words in commands(copy, box.parent / "page")[:count]:
+        for words in commands(copy)[:count]:
             subprocess.run(words, check=True)
         assert (copy / CLEARED).exists() or what_is_left(copy) == {"vault"}
         run_all(copy)
@@ -83,7 +80,7 @@ def test_killed_at_any_removal_it_goes_on_to_the_end(box: Path, nth: int):
     """By strace(1): the kernel kills it when it is about to remove the nth name."""
     before = what_is_left(box)
     inject = f"inject=unlinkat:signal=SIGKILL:when={nth}"
-    remove = commands(box, box.parent / "page")[0]
+    remove = commands(box)[0]
     killed = subprocess.run(
         ["strace", "-qq", "-o", "/dev/null", "-e", inject, *remove], capture_output=True, check=False
     )
@@ -121,6 +118,6 @@ def test_it_is_narrow_although_it_is_root():
         "CAP_CHOWN",
     }
     assert own.value("ProtectSystem") == "strict"
-    assert set(own.words("ReadWritePaths")) == {BOX, "/run/praxissafe-page", "-/var/log/journal"}
+    assert set(own.words("ReadWritePaths")) == {BOX, "-/var/log/journal"}
     assert own.value("PrivateNetwork") == own.value("PrivateDevices") == own.value("NoNewPrivileges") == "yes"
     assert "-EsB" not in "".join(own.values["ExecStart"])  # no interpreter

@@ -50,6 +50,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "watch": set(),
     # Carries what is sealed, and numbers of it.
     "backup": set(),
+    # Carries requests, certificates and thumbprints.
+    "certificate": set(),
     # Sees a button.
     "presence": set(),
     # Draws PIN and r, compares proofs and passwords: never learns a link's secret, a document or a person. What a

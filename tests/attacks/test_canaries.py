@@ -44,6 +44,7 @@ ADDRESS_BOOKS = (
 CONTROLS = {
     "audit": b"de.praxissafe.Audit",
     "backup": b"de.praxissafe.Snapshots",
+    "certificate": b"de.praxissafe.PageKey",
     "presence": b"de.praxissafe.Vault",
     "records": b"de.praxissafe.Records",
     "tunnel": b"praxis-portal.localhost",

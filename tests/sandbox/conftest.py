@@ -15,7 +15,8 @@ from tests.architecture.test_units import service_name
 from tests.sandbox.probes import Probe, Probes
 from tests.simulators.demo_box import DemoBox
 
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "watch", "backup", "preview", "presence", "enrol")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "backup", "certificate", "watch",
+             "preview", "presence", "enrol")  # fmt: skip
 FREE = "free"
 ACTS = Path(__file__).with_name("forbidden_acts.py")
 PROGRAM_THAT_SAYS_ITS_USER = "/usr/lib/probe-user"

@@ -21,8 +21,8 @@ SNAPSHOT, RESTORED = f"{BOX}/records/snapshot", f"{BOX}/backup/restored"
 WITH_STATE = {"vault", "records", "audit", "practice", "gateway", "watch", "backup"}
 #: What is bound into a process of another's state, read only, and the folders passed through on the way.
 SEEN_OF_OTHERS = {"gateway": {f"{BOX}/records": ["spool"]}, "records": {f"{BOX}/backup": ["restored"]}}
-DIAL = {"tunnel", "watch", "backup"}
-USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "watch": 708,
+DIAL = {"tunnel", "backup", "certificate", "watch"}
+USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "certificate": 707, "watch": 708,
          "backup": 710, "enrol": 713, "preview": 714, "presence": 715}  # fmt: skip
 NOT_THERE = {"ENOENT", "EACCES"}
 TPM_SOCKETS = ("/run/praxissafe-demo/tpm/tpm.sock", "/run/praxissafe-demo/tpm/tpm.sock.ctrl")
@@ -37,14 +37,13 @@ def own_state(process: str) -> set[str]:
 
 
 def writable_places(process: str) -> set[str]:
-    """Its own state, its own temporary files and queues; and gateway's request for a page certificate.
+    """Its own state, its own temporary files and queues.
 
     preview has no temporary files either: a library that wants some would leave a document on the disk.
     """
     if process == "preview":
         return {"/dev/mqueue"}
-    request = {"/run/praxissafe-page/request"} if process == "gateway" else set()
-    return {"/tmp", "/var/tmp", "/dev/mqueue"} | own_state(process) | request
+    return {"/tmp", "/var/tmp", "/dev/mqueue"} | own_state(process)
 
 
 def is_below(path: str, folders: set[str]) -> bool:
@@ -143,7 +142,9 @@ def test_a_process_sees_of_the_machine_s_settings_who_is_who_and_its_own(
 ) -> None:
     shared = {"passwd", "group", "nsswitch.conf", "ld.so.cache", "localtime"}
     shared |= {"hosts", "resolv.conf"} if process in DIAL else set()
-    shared |= {"ssl"} if process in ("watch", "backup") else set()  # the public authorities' certificates
+    shared |= (
+        {"ssl"} if process in ("backup", "certificate", "watch") else set()
+    )  # the public authorities' certificates
     assert set(captured.does("list_folder", "/etc")) - {"praxissafe"} <= shared
     settings = set(free.does("list_folder", "/etc/praxissafe"))
     assert "vault.toml" in settings
@@ -301,7 +302,7 @@ def test_a_process_connects_only_to_the_sockets_it_may_call(process: str, captur
 
 @pytest.mark.parametrize("process", [process for process in PROCESSES if process not in DIAL])
 def test_a_process_without_a_network_reaches_no_abstract_socket(captured: Captured, free: Captured) -> None:
-    """Abstract names belong to the network namespace (unix(7)); who dials shares the machine's."""
+    """Abstract names belong to the network namespace (unix(7)); tunnel, backup and certificate share the machine's."""
     name = f"@praxissafe-{uuid.uuid4().hex}"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind("\0" + name[1:])

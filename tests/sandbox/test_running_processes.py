@@ -11,9 +11,9 @@ from tests.sandbox.probes import Probes
 from tests.simulators.demo_box import DemoBox
 
 ROOT = Path(__file__).parents[2]
-USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "watch": 708,
+USERS = {"vault": 701, "records": 702, "audit": 703, "practice": 704, "gateway": 705, "tunnel": 706, "certificate": 707, "watch": 708,
          "backup": 710, "presence": 715}  # fmt: skip
-DIAL = {"tunnel", "watch", "backup"}
+DIAL = {"tunnel", "backup", "certificate", "watch"}
 each_process = pytest.mark.parametrize("process", USERS)
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.demo.places import PORTS
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 120
-PORTS = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class DemoBox:
 
     @property
     def port_base(self) -> int:
-        """The first of the demo's three ports."""
+        """The first of the demo's ports."""
         return int(self.portal_address.rsplit(":", 1)[1]) - 1
 
     def pid(self, process: str) -> int:
@@ -49,12 +50,12 @@ class DemoBox:
 
 @contextmanager
 def held_ports() -> Iterator[int]:
-    """Hold the demo's three ports and give the first: nobody else who asks here gets them meanwhile.
+    """Hold the demo's ports and give the first: nobody else who asks here gets them meanwhile.
 
     A port that is free is taken by the box only seconds later, so two that looked at the same moment would share it.
     What holds them is an abstract name (unix(7)), which ends with its holder. Below the ports of outgoing connections.
     """
-    for base in range(20000 + os.getpid() % 4000 * PORTS, 32768 - PORTS, PORTS):
+    for base in range(20000 + os.getpid() % 2000 * PORTS, 32768 - PORTS, PORTS):
         with socket.socket(socket.AF_UNIX) as holder:
             try:
                 holder.bind(f"\0praxissafe ports {base}")

@@ -98,12 +98,13 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def sign(self, request: bytes, *, host: str | None = None, days: int = 1) -> bytes:
-        asked = x509.load_pem_x509_csr(request)
+        """Sign gateway's request (DER) and give the chain."""
+        asked = x509.load_der_x509_csr(request)
         name = host or asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value[0].value
         now = datetime.datetime.now(datetime.UTC)
         leaf = (
             x509.CertificateBuilder()
-            .subject_name(asked.subject)
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
             .issuer_name(self.certificate.subject)
             .public_key(asked.public_key())
             .serial_number(x509.random_serial_number())
@@ -194,6 +195,14 @@ class PatientSide:
         return context
 
 
+def certified_page(host: str, state: Path, authority: Authority) -> PageCertificate:
+    """Have a certificate for `host` in gateway's state folder, as certificate would have brought it."""
+    now = datetime.datetime.now(datetime.UTC)
+    page = PageCertificate(host, state, now)
+    page.take(authority.sign(page.request()), now)
+    return page
+
+
 #: Read once a test run.
 page_files = functools.cache(read_page_files)
 
@@ -215,15 +224,9 @@ async def run_patient_side(
         listener.setblocking(False)
         vault = SimulatedVault(secrets.token_hex(16), HOST, listener.getsockname()[1], now)
         side = PatientSide(folder, vault, Authority())
-        for name in ("spool", "state", "request", "certificate"):
+        for name in ("spool", "state"):
             (folder / name).mkdir(exist_ok=True)
-        certificate = PageCertificate(
-            HOST, folder / "state", folder / "request/page.csr", folder / "certificate/page.pem"
-        )
-        certificate.write_request()
-        signed = side.authority.sign((folder / "request/page.csr").read_bytes())
-        (folder / "certificate/page.pem").write_bytes(signed)
-        certificate.look(datetime.datetime.now(datetime.UTC))
+        certificate = certified_page(HOST, folder / "state", side.authority)
         with socket.socket(socket.AF_UNIX) as local:
             (folder / "vault.sock").unlink(missing_ok=True)
             local.bind(str(folder / "vault.sock"))
