@@ -24,6 +24,7 @@ from provisioning.portal.boxes import Boxes
 from provisioning.portal.control import Control
 from provisioning.portal.counts import Counts
 from provisioning.portal.door import Door
+from provisioning.portal.inside import Inside
 from provisioning.portal.makers import Makers
 from provisioning.portal.own_connections import OwnConnections
 from provisioning.portal.registration import Registration
@@ -94,7 +95,11 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
     server = runner.server
     if server is None:
         raise RuntimeError  # setup makes it
-    door = Door(settings, registry, boxes, own, counts, server, certificates.context)
+
+    def serve_own() -> Inside:
+        return Inside(boxes, own, counts, server)
+
+    door = Door(settings, registry, boxes, own, counts, serve_own, certificates.context)
     try:
         with contextlib.closing(_listen(settings)) as listener:
             async with asyncio.TaskGroup() as group:
