@@ -21,6 +21,7 @@ from appliance.formats import tunnel_control as control
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.connection import ControlConnection
 from provisioning.portal.counts import Counts
+from provisioning.portal.limits import Turns
 from provisioning.portal.login import Login
 from provisioning.portal.own_connections import OwnConnections
 from provisioning.portal.registry import Registry
@@ -59,14 +60,20 @@ class Control:
         self.own = own
         self.counts = counts
         self.unproved = 0
+        #: Set when the portal drains: boxes are sent elsewhere.
+        self.draining = False
+        self._turns = Turns(settings.max_logins_per_s)
 
     async def serve(
         self, request: web.Request, certificate_sha256: bytes, *, over_streams: bool = False
     ) -> web.StreamResponse:
         """Upgrade a request; `certificate_sha256` is that of the certificate it was shown."""
-        if self.unproved >= self.settings.max_unproved:
+        if self.unproved >= self.settings.max_unproved or self.draining:
             self.counts.over_limit += 1
-            return web.Response(status=503, headers={"Retry-After": "5"})
+            return web.Response(status=503, headers={"Retry-After": "1" if self.draining else "5"})
+        if wait_s := self._turns.wait_s(asyncio.get_running_loop().time()):
+            self.counts.over_limit += 1
+            return web.Response(status=429, headers={"Retry-After": str(wait_s)})
         try:
             upgraded = web.StreamResponse(status=101, headers=accept_upgrade(request.headers))
         except Invalid:
@@ -143,6 +150,9 @@ class _Conversation:
             return
         service.counts.proofs_accepted += 1
         service.own.keep(self._transport)
+        if service.draining:
+            connection.close()
+            return
         connection.say(control.Accepted())
         now = asyncio.get_running_loop().time()
         if connection.over_streams:

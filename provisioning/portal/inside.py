@@ -25,28 +25,38 @@ from provisioning.portal.own_connections import OwnConnections
 
 
 class Inside(asyncio.Protocol):
-    """The first protocol of such a connection. `serve_http` makes the protocol of the portal's routes."""
+    """The first protocol of such a connection.
 
-    __slots__ = ("_boxes", "_counts", "_own", "_received", "_serve_http", "_transport")
+    `serve_http` makes the protocol of the portal's routes; `left` is called once: the connection is known or gone.
+    """
+
+    __slots__ = ("_boxes", "_counts", "_left", "_own", "_received", "_serve_http", "_transport")
 
     def __init__(
-        self, boxes: Boxes, own: OwnConnections, counts: Counts, serve_http: Callable[[], asyncio.Protocol]
+        self,
+        boxes: Boxes,
+        own: OwnConnections,
+        counts: Counts,
+        serve_http: Callable[[], asyncio.Protocol],
+        left: Callable[[], None],
     ) -> None:
         self._boxes = boxes
         self._own = own
         self._counts = counts
         self._serve_http = serve_http
+        self._left = left
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note it: from now on it has its time."""
         self._transport = cast(asyncio.Transport, transport)
-        self._own.opened(self._transport, asyncio.get_running_loop().time())
+        self._own.opened(self._transport, asyncio.get_running_loop().time(), self._left)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
-        self._own.keep(self._transport)
+        if self._transport is not None:
+            self._own.keep(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Decide as soon as it can be decided."""

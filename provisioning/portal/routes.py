@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -26,7 +26,6 @@ from appliance.core.errors import Invalid, PraxisError, Refused, Tampered
 from appliance.formats.registration import MAX_APPLICATION_BYTES, Application, Proof
 from appliance.formats.revocation import Revocation
 from appliance.formats.tunnel_control import CONTROL_PATH, STREAMS_PATH
-from provisioning.portal.authority import PortalContext
 from provisioning.portal.control import Control
 from provisioning.portal.registration import Registration
 
@@ -52,17 +51,24 @@ STATUSES = {
 
 
 def make_application(
-    registration: Registration, control: Control, revoke: Callable[[Revocation], None]
+    registration: Registration,
+    control: Control,
+    revoke: Callable[[Revocation], None],
+    shown_certificate: Callable[[asyncio.Transport], bytes | None],
 ) -> web.Application:
-    """Give the application; the caller runs it under the portal's TLS. `revoke` takes a box out of the register."""
+    """Give the application; the caller runs it under the portal's TLS. `revoke` takes a box out of the register.
+
+    `shown_certificate` gives the SHA-256 of the certificate that the other end of a connection was shown.
+    """
 
     async def answer_control(request: web.Request) -> web.StreamResponse:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
-        context = cast(PortalContext, transport.get_extra_info("sslcontext"))
-        over_streams = request.path == STREAMS_PATH
-        return await control.serve(request, context.certificate_sha256, over_streams=over_streams)
+        certificate_sha256 = shown_certificate(transport)
+        if certificate_sha256 is None:
+            return web.Response(status=503, headers={"Retry-After": "30"})
+        return await control.serve(request, certificate_sha256, over_streams=request.path == STREAMS_PATH)
 
     async def answer_devices(request: web.Request) -> web.Response:
         try:
