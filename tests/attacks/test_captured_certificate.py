@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import json
 import os
@@ -35,7 +36,7 @@ from appliance.contracts.page_key import (
     SignAcmeRead,
     SignAcmeRevocation,
 )
-from appliance.core.errors import PraxisError, Refused, Tampered
+from appliance.core.errors import Invalid, PraxisError, Refused, Tampered
 from appliance.formats.page_request import make_page_request, public_bytes
 from appliance.vault.acme import Account
 from tests.simulators.acme_side import AcmeSide, acme_side
@@ -183,6 +184,9 @@ async def test_gateway_answers_no_challenge_of_another_account(tmp_path: Path) -
         authorization = decode(await mallory.post(where, None), Authorization)
         challenge = next(one for one in authorization.challenges if one.type == CHALLENGE)
         await side.gateway.ask(AnswerChallenge(token=challenge.token, url=side.settings.directory))
+        whole = f"{challenge.token}.{mallory.account.thumbprint}"
+        with contextlib.suppress(Invalid):
+            await side.gateway.ask(AnswerChallenge(token=whole, url=side.settings.directory))
         await mallory.post(challenge.url, {})
         assert await mallory.until(lambda: mallory.post(where, None), lambda status: status != "pending") == "invalid"
         csr = base64.urlsafe_b64encode(make_page_request(mallory.key, side.host)).rstrip(b"=").decode()

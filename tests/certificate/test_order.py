@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 from cryptography import x509
 
 from appliance.certificate.answers import make_answers
-from appliance.certificate.order import Ordering
 from appliance.contracts.certificate import ReadState, Renew, ReplaceKey
-from appliance.core.errors import PraxisError, Refused, Unavailable
+from appliance.core.errors import Refused, Unavailable
 from appliance.core.varlink import Answers, Caller
 from tests.simulators.acme_side import AcmeSide, acme_side
 
@@ -123,24 +121,6 @@ async def test_a_key_that_is_replaced_during_an_order_gets_its_certificate_at_on
         await answers[ReplaceKey](ReplaceKey(), CALLER)
         second = await until_served(side, other_than=first)
         assert second.public_key() != first.public_key()
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"directory": "https://127.0.0.1:1/dir"}, "authority_unreachable"),
-        ({"directory_ca": ""}, "authority_certificate"),
-        ({"directory_ca": "/nowhere"}, "settings"),
-        ({"directory": "http://127.0.0.1/dir"}, "settings"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_an_authority_that_cannot_be_asked_is_named(tmp_path: Path, change: dict[str, str], code: str) -> None:
-    async with acme_side(tmp_path) as side:
-        settings = msgspec.structs.replace(side.settings, **change)
-        with pytest.raises(PraxisError) as failed:
-            await Ordering(side.vault, side.gateway, settings, side.status).obtain(await side.request())
-        assert failed.value.code == code
 
 
 async def test_a_box_that_the_authority_cannot_see_is_told_so_and_asks_later(tmp_path: Path) -> None:

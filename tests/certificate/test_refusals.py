@@ -95,9 +95,8 @@ async def refusing(folder: Path, **settings: Any) -> AsyncIterator[Side]:
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     authority.base = f"https://127.0.0.1:{runner.addresses[0][1]}/"
-    chosen = CertificateSettings(
-        directory=authority.base + "dir", directory_ca=str(folder / "https.pem"), order_timeout_s=0.5, **settings
-    )
+    own = {"directory": authority.base + "dir", "directory_ca": str(folder / "https.pem"), "order_timeout_s": 0.5}
+    chosen = CertificateSettings(**(own | settings))
     account = Account(bytes(32), authority.base)
 
     async def sign(call: Any, _: Caller) -> SignedRequest:
@@ -154,6 +153,21 @@ async def test_a_refusal_is_named_and_its_wait_is_kept(
         side.authority.answers[place] = answer
         failed = await side.failed()
         assert (failed.code, failed.details.get("wait_s", 0)) == (code, wait_s)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"directory": "https://127.0.0.1:1/dir"}, "authority_unreachable"),
+        ({"directory_ca": ""}, "authority_certificate"),
+        ({"directory_ca": "/nowhere"}, "settings"),
+        ({"directory": "http://127.0.0.1/dir"}, "settings"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_an_authority_that_cannot_be_asked_is_named(tmp_path: Path, change: dict[str, str], code: str) -> None:
+    async with refusing(tmp_path, **change) as side:
+        assert (await side.failed()).code == code
 
 
 async def test_another_origin_is_not_asked(tmp_path: Path) -> None:

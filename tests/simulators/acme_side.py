@@ -37,7 +37,7 @@ from appliance.gateway.routes import Host, Routes
 from appliance.gateway.spool import Spool
 from appliance.vault.answers import VaultAnswers
 from appliance.vault.page_key_answers import PageKeyAnswers
-from tests.portal.simulated_box import SimulatedBox, portal_in
+from tests.portal.simulated_box import Answer, SimulatedBox, portal_in
 from tests.simulators.audit_log import audit_simulator
 from tests.simulators.pebble import Pebble, pebble
 from tests.simulators.release import booted
@@ -101,12 +101,28 @@ class AcmeSide:
         return int(head.split()[1])
 
 
+class UnopenedBox(SimulatedBox):
+    """Passes a connection on when its first byte has come, the portal's header unread: gateway reads it."""
+
+    def _greeted(self, answer: Answer) -> Answer:
+        async def greet(sock: socket.socket) -> None:
+            loop, ready = asyncio.get_running_loop(), asyncio.Event()
+            loop.add_reader(sock, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                loop.remove_reader(sock)
+            await answer(sock)
+
+        return greet
+
+
 @asynccontextmanager
 async def acme_side(folder: Path, **authority: object) -> AsyncIterator[AcmeSide]:
     """Run all of it; nobody orders anything by itself."""
     for name in ("vault", "state", "spool", "portal"):
         (folder / name).mkdir()
-    identity = SimulatedBox(folder)
+    identity = UnopenedBox(folder)
     with software_tpm(folder / "tpm") as tcti, ThreadPoolExecutor(2) as executor:
         async with contextlib.AsyncExitStack() as stack:
             enter = stack.enter_async_context
@@ -130,14 +146,15 @@ async def acme_side(folder: Path, **authority: object) -> AsyncIterator[AcmeSide
                 stall_timeout_s=30,
             )
             connections = Connections(
-                routes, page.context, max_connections=64, idle_timeout_s=30, handshake_timeout_s=5
+                routes,
+                page.context,
+                max_connections=64,
+                max_connections_per_address=64,
+                idle_timeout_s=30,
+                handshake_timeout_s=5,
             )
 
             async def take(sock: socket.socket) -> None:
-                from appliance.formats.client_hello import read_client_hello  # until gateway peeks itself
-
-                hello = read_client_hello(sock.recv(16000, socket.MSG_PEEK))
-                connections._context = lambda: page.context(hello.protocols if hello else ())
                 with contextlib.suppress(Exception):
                     connections.take(os.dup(sock.fileno()))
 
