@@ -88,6 +88,9 @@ def test_every_right_proof_is_taken_and_any_changed_one_refused(size: int, data:
         check_consistency(old, tree_root([b"x", *leaves[1:old]]), size, root, between)
     edge = edge_of_last_leaf(leaf_hash(leaves[-1]), size, inclusion_proof(size - 1, leaves), root)
     assert edge == _edge(leaves)
+    for wrong in _changed(inclusion_proof(size - 1, leaves), data):
+        with pytest.raises(Tampered):
+            edge_of_last_leaf(leaf_hash(leaves[-1]), size, wrong, root)
 
 
 def _changed(proof: list[bytes], data: st.DataObject) -> list[list[bytes]]:

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import hashlib
 import ipaddress
+import json
 import ssl
 import struct
 import tempfile
@@ -118,7 +119,7 @@ class Misbehaviour:
     instead: dict[int, bytes | None] = field(default_factory=dict)
     sign_with: Key | None = None
     head_age_s: float = 0
-    #: Bytes of nonsense in place of an answer, by the last part of its path.
+    #: Blanks before a right answer, by the last part of its path.
     huge: dict[str, int] = field(default_factory=dict)
     #: Answers a byte a second.
     slow: bool = False
@@ -135,6 +136,8 @@ class CertificateLog:
     leaves: list[bytes] = field(default_factory=list)
     wrong: Misbehaviour = field(default_factory=Misbehaviour)
     at_most: int = 64
+    #: Answers every hash with the proof of the last entry.
+    proof_for_any: bool = False
     asked: list[str] = field(default_factory=list)
     url: str = ""
     authority: str = ""
@@ -168,36 +171,39 @@ class CertificateLog:
         return application
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        what, query = request.match_info["what"], request.query
+        what = request.match_info["what"]
         self.asked.append(what)
         if self.wrong.slow:
             return await _trickle(request)
         if self.wrong.status != 200:
-            return web.Response(status=self.wrong.status, headers={"Location": self.url + "/elsewhere"})
+            return web.Response(status=self.wrong.status, headers={"Location": self.url + "/ct/v1/elsewhere"})
         if what in self.wrong.huge:
-            return web.Response(body=b"[" + b" " * self.wrong.huge[what] + b"]", content_type="application/json")
+            blanks = b" " * self.wrong.huge.pop(what)
+            return web.Response(body=blanks + await self._right(what, request), content_type="application/json")
         if self.wrong.body is not None:
             return web.Response(body=self.wrong.body, content_type="application/json")
+        return web.Response(body=await self._right(what, request), content_type="application/json")
+
+    async def _right(self, what: str, request: web.Request) -> bytes:
+        query = request.query
         if what == "get-sth":
-            return web.json_response(self.head())
+            return _json(self.head())
         if what == "get-sth-consistency":
             first, second = int(query["first"]), int(query["second"])
-            return web.json_response(
-                {"consistency": [_base64(one) for one in consistency_proof(first, self.leaves[:second])]}
-            )
+            return _json({"consistency": [_base64(one) for one in consistency_proof(first, self.leaves[:second])]})
         if what == "get-proof-by-hash":
             size = int(query["tree_size"])
             hashed = [hashlib.sha256(b"\0" + leaf).digest() for leaf in self.leaves[:size]]
-            index = hashed.index(base64.b64decode(query["hash"]))
+            index = size - 1 if self.proof_for_any else hashed.index(base64.b64decode(query["hash"]))
             proof = inclusion_proof(index, self.leaves[:size])
-            return web.json_response({"leaf_index": index, "audit_path": [_base64(one) for one in proof]})
+            return _json({"leaf_index": index, "audit_path": [_base64(one) for one in proof]})
         if what == "get-entries":
             start, end = int(query["start"]), min(int(query["end"]), int(query["start"]) + self.at_most - 1)
             shown = [] if self.wrong.empty else self._shown()[start : end + 1]
-            return web.json_response(
+            return _json(
                 {"entries": [{"leaf_input": _base64(leaf), "extra_data": _base64(b"\0\0\0")} for leaf in shown]}
             )
-        return web.Response(status=404)
+        raise web.HTTPNotFound
 
     def _shown(self) -> list[bytes]:
         shown = [self.wrong.instead.get(index, leaf) for index, leaf in enumerate(self.leaves)]
@@ -293,6 +299,10 @@ async def _trickle(request: web.Request) -> web.StreamResponse:
             await answer.write(b" ")
             await asyncio.sleep(0.05)
     return answer
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _base64(data: bytes) -> str:

@@ -232,10 +232,10 @@ async def test_a_huge_answer_is_not_taken_in(box: Practice, log: CertificateLog,
     async with box.watch() as watch:
         await watch.go_round()
         log.add(leaf_of("next.example"))
-        log.wrong.huge = {what: 12 * 1024 * 1024}
+        log.wrong.huge = dict.fromkeys([what], 9 * 1024 * 1024)
         await watch.go_round()
         assert (await watch.source()).trouble == "answer"
-        log.wrong.huge = {}
+        assert not log.wrong.huge
         await watch.go_round()
         assert (await watch.source()).trouble == ""
 
@@ -336,6 +336,17 @@ async def test_a_long_log_is_read_over_rounds_and_restarts(tmp_path: Path, log: 
     async with box.watch() as watch:
         assert [one.kind for one in await watch.findings()] == ["foreign_certificate"]
         assert (await watch.source()).trouble == ""
+
+
+async def test_a_log_followed_from_today_on_cannot_begin_with_another_tree(
+    box: Practice, log: CertificateLog
+) -> None:
+    log.wrong.instead = {4: leaf_of("another.example")}
+    log.proof_for_any = True
+    async with box.watch() as watch:
+        watch.rounds._settings = _from_today(watch.rounds._settings)
+        await watch.go_round()
+        assert [one.kind for one in await watch.findings()] == ["log_differs"]
 
 
 async def test_a_log_may_be_followed_from_today_on(box: Practice, log: CertificateLog) -> None:
