@@ -76,7 +76,7 @@ def draw_link_sheet(sheet: LinkSheet, t: Texts) -> bytes:
     draw_line(pdf, t("sheet.help", telephone=sheet.telephone), size=12.5)
     if sheet.key_words:
         pdf.ln(2)
-        draw_line(pdf, t("sheet.key", words=sheet.key_words, digits=sheet.key_digits), size=8)
+        draw_line(pdf, t("sheet.key", words=sheet.key_words, digits=sheet.key_digits.replace(" ", "\u00a0")), size=8)
     return bytes(pdf.output())
 
 
