@@ -91,6 +91,8 @@ class Keeper:
                 await self._ordering.revoke(page.replaced)
                 self._succeeded("revoked")
                 page = await self._look()
+            if not self._status.account:
+                await self._learn_account()
             return 0.0 if page.replaced else self._due_in(page)
         except PeerGone:
             raise
@@ -98,6 +100,15 @@ class Keeper:
             return self._failed(error)
         finally:
             self._status.step = "none"
+
+    async def _learn_account(self) -> None:
+        """Nothing depends on it: an authority that is away is asked when the clock is looked at next."""
+        try:
+            await self._ordering.learn_account()
+        except PeerGone:
+            raise
+        except PraxisError as error:
+            say("account_not_learnt", family=error.family.lower(), code=error.code)
 
     async def _look(self) -> PageRequest:
         page = await ask_patiently(self._gateway, ReadPageRequest(), patience_s=self._settings.peer_patience_s)
