@@ -114,19 +114,21 @@ def _chain() -> bytes:
 
 _REQUEST = make_page_request(KEY, HOST)
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    "page_request": page_request,
-    "page_key": page_key,
-    "page_chain": page_chain,
-    "page_revocation": page_revocation,
-    "authority_answer": authority_answer,
-}
+
+def page_certificate(data: bytes) -> None:
+    """All of them in one process, as loading it takes longer than they do."""
+    for parse in (page_request, page_key, page_revocation, page_chain, authority_answer):
+        parse(data)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"page_certificate": page_certificate}
 SEEDS: dict[str, list[bytes]] = {
-    "page_request": [_REQUEST, _wider_request()],
-    "page_key": [public_bytes(KEY.public_key())],
-    "page_chain": [_chain()],
-    "page_revocation": [x509.load_pem_x509_certificate(_chain()).public_bytes(Encoding.DER)],
-    "authority_answer": [
+    "page_certificate": [
+        _REQUEST,
+        _wider_request(),
+        public_bytes(KEY.public_key()),
+        _chain(),
+        x509.load_pem_x509_certificate(_chain()).public_bytes(Encoding.DER),
         b'{"newNonce":"https://a/n","newAccount":"https://a/c","newOrder":"https://a/o","revokeCert":"https://a/r",'
         b'"meta":{"profiles":{"shortlived":"6 days"}}}',
         b'{"status":"pending","finalize":"https://a/f","authorizations":["https://a/z"]}',
