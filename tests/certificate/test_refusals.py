@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from appliance.certificate import keeper as keeper_module
 from appliance.certificate.answers import make_answers
 from appliance.certificate.keeper import Keeper
 from appliance.certificate.order import Ordering
@@ -196,6 +197,28 @@ async def test_a_profile_that_this_account_may_not_have_is_left_out(tmp_path: Pa
         side.authority.answers["order"] = problem("invalidProfile", 400)
         await side.failed()
         assert side.authority.orders == [{"profile": "shortlived"}, {}]
+
+
+async def test_a_wait_is_kept_to_its_end_however_often_the_clock_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "LOOK_S", 0.001)
+    async with refusing(tmp_path, refused_first_s=1.0) as side:
+        side.authority.answers["order"] = problem("caa", 403)
+        running = asyncio.ensure_future(side.keeper.run())
+        try:
+            loop = asyncio.get_running_loop()
+            failed_at: list[float] = []
+            async with asyncio.timeout(10):
+                while len(failed_at) < 2:
+                    if side.keeper._failures > len(failed_at):
+                        failed_at.append(loop.time())
+                    await asyncio.sleep(0.001)
+            assert failed_at[1] - failed_at[0] >= 0.4  # of a wait of at least 0.5 s
+            assert side.authority.asked.count("order") == 2
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
 
 
 async def test_a_limited_authority_is_left_alone_whoever_asks(tmp_path: Path) -> None:
