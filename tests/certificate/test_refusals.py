@@ -28,14 +28,14 @@ from appliance.contracts import page_key
 from appliance.contracts.certificate import ReadState, Renew
 from appliance.contracts.gateway import GATEWAY, PageRequest, ReadPageRequest
 from appliance.contracts.page_key import PAGE_KEY, SignedRequest
-from appliance.contracts.tunnel import TUNNEL, TunnelState
+from appliance.contracts.tunnel import TUNNEL
 from appliance.contracts.tunnel import ReadState as ReadTunnel
 from appliance.contracts.vault import VAULT, Opening, WatchOpening
 from appliance.core.errors import Invalid, PraxisError, Unavailable
 from appliance.core.varlink import Caller
 from appliance.demo.authority import lay_https_certificate
 from appliance.vault.acme import Account
-from tests.simulators.acme_side import answering
+from tests.simulators.acme_side import answering, connected
 
 PAGE = PageRequest(request=b"request", needed=True, not_before=0, not_after=0, replaced=b"")
 CALLER = Caller("practice")
@@ -108,9 +108,6 @@ async def refusing(folder: Path, **settings: Any) -> AsyncIterator[Side]:
 
     async def read(_: ReadPageRequest, __: Caller) -> PageRequest:
         return PAGE
-
-    async def connected(_: ReadTunnel, __: Caller) -> TunnelState:
-        return TunnelState(state="connected", since=0, spares=4)
 
     async def is_open(call: WatchOpening, _: Caller) -> Opening:
         return Opening(state="open", why="")
