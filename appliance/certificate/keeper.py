@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 
@@ -23,7 +24,7 @@ from appliance.core.errors import PraxisError, Refused, Unavailable
 from appliance.core.journal import say
 from appliance.core.varlink import Peer, PeerGone, ask_patiently
 
-#: How often the clock is looked at while nothing is due: it may have been set.
+#: How often the clock on the wall is looked at, which may have been set.
 LOOK_S = 3600.0
 PORTAL_LOOK_S = 0.5
 #: Failures of our own or of the way, which cost the authority nothing.
@@ -68,12 +69,18 @@ class Keeper:
     async def run(self) -> None:
         """Keep it."""
         while True:
-            pause_s = await self._once()
-            self._status.next_attempt_at = int(time.time() + pause_s)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(pause_s, LOOK_S)):
-                    await self._wake.wait()
+            await self._wait(await self._once())
             self._wake.clear()
+
+    async def _wait(self, pause_s: float) -> None:
+        """Wait so long by either clock (the one on the wall may be set), or until somebody asks."""
+        loop = asyncio.get_running_loop()
+        ends_at, due_at = loop.time() + pause_s, time.time() + pause_s
+        self._status.next_attempt_at = int(due_at)
+        while not self._wake.is_set() and (left_s := min(ends_at - loop.time(), due_at - time.time())) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, LOOK_S)):
+                    await self._wake.wait()
 
     async def _once(self) -> float:
         """Do what is to be done; give the seconds until more is."""
@@ -91,13 +98,27 @@ class Keeper:
                 await self._ordering.revoke(page.replaced)
                 self._succeeded("revoked")
                 page = await self._look()
-            return 0.0 if page.replaced else self._due_in(page)
+            if page.replaced:
+                return 0.0
+            return min(self._due_in(page), await self._learn_account())
         except PeerGone:
             raise
         except PraxisError as error:
             return self._failed(error)
         finally:
             self._status.step = "none"
+
+    async def _learn_account(self) -> float:
+        """Give the seconds until it is asked for again: nothing depends on it, so an authority may be away."""
+        if not self._status.account:
+            try:
+                await self._ordering.learn_account()
+            except PeerGone:
+                raise
+            except PraxisError as error:
+                say("account_not_learnt", family=error.family.lower(), code=error.code)
+                return LOOK_S
+        return math.inf
 
     async def _look(self) -> PageRequest:
         page = await ask_patiently(self._gateway, ReadPageRequest(), patience_s=self._settings.peer_patience_s)

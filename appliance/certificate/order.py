@@ -60,6 +60,11 @@ class Ordering:
             chain = await self._read(acme, order.certificate)
             await self._ask_gateway(TakePageCertificate(chain=chain.body))
 
+    async def learn_account(self) -> None:
+        """Ask the authority which account is this box's; ReadState says it, for a CAA record."""
+        async with self._conversation():
+            pass
+
     async def revoke(self, certificate: bytes) -> None:
         """Have a replaced key's certificate revoked; one that is already is done with too."""
         async with self._conversation() as acme:

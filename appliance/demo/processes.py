@@ -15,7 +15,7 @@ PROCESSES = (
     *("vault", "records", "audit", "practice", "gateway"),
     *("tunnel", "backup", "certificate", "watch", "presence", "enrol"),
 )
-WORLD = ("tpm", "portal", "authority")
+WORLD = ("tpm", "portal")
 
 
 def host_pids(state: Path) -> dict[str, int]:

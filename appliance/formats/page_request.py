@@ -6,13 +6,22 @@ Sources: RFC 2986 (PKCS #10), RFC 5280 section 4.2.1.6 (subject alternative name
 from __future__ import annotations
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from appliance.core.errors import Invalid
 
-MAX_REQUEST_BYTES = 16 * 1024
+#: What reading a stranger's key, request or certificate raises, at its first byte or at a member that is looked at.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -24,12 +33,18 @@ def check_page_key(encoded: bytes) -> None:
     """Check that bytes are SubjectPublicKeyInfo of a point on P-256, in the one encoding; Invalid("page_key")."""
     try:
         key = load_der_public_key(encoded)
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise Invalid("page_key") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Invalid("page_key")
     if public_bytes(key) != encoded:
         raise Invalid("page_key")
+
+
+def key_of_certificate(certificate: x509.Certificate) -> bytes | None:
+    """Give the public key (DER) of a certificate; None for a key of another kind. Raises what UNREADABLE names."""
+    key = certificate.public_key()
+    return public_bytes(key) if isinstance(key, ec.EllipticCurvePublicKey) else None
 
 
 def make_page_request(key: ec.EllipticCurvePrivateKey, host: str) -> bytes:
@@ -53,7 +68,7 @@ def key_of_page_request(encoded: bytes, host: str) -> bytes:
         key = request.public_key()
         extensions = list(request.extensions)
         is_signed = request.is_signature_valid
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise Invalid("page_request") from error
     if not is_signed or len(request.subject.rdns) or len(extensions) != 1 or len(request.attributes) != 1:
         raise Invalid("page_request")

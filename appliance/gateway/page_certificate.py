@@ -32,7 +32,7 @@ from appliance.core.errors import Tampered
 from appliance.core.files import sync_folder, write_whole
 from appliance.core.journal import say
 from appliance.formats.acme import CHALLENGE_PROTOCOL
-from appliance.formats.page_request import make_page_request, public_bytes
+from appliance.formats.page_request import UNREADABLE, key_of_certificate, make_page_request, public_bytes
 from appliance.gateway.challenge import Challenge
 from appliance.gateway.tls_context import make_context
 
@@ -99,9 +99,9 @@ class PageCertificate:
     def replaced(self, now: datetime.datetime) -> list[x509.Certificate]:
         """Give the certificates that are to be revoked, of keys that are not served any more."""
         serving = self._serving and public_bytes(self._serving.public_key())
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        with contextlib.suppress(FileNotFoundError, *UNREADABLE):
             kept = x509.load_pem_x509_certificates(self._replaced.read_bytes())
-            return [one for one in kept if one.not_valid_after_utc > now and _key_of(one) != serving]
+            return [one for one in kept if one.not_valid_after_utc > now and key_of_certificate(one) != serving]
         return []
 
     def note_revoked(self, now: datetime.datetime) -> None:
@@ -178,11 +178,6 @@ def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _key_of(certificate: x509.Certificate) -> bytes | None:
-    key = certificate.public_key()
-    return public_bytes(key) if isinstance(key, ec.EllipticCurvePublicKey) else None
-
-
 def check_chain(
     chain: bytes, host: str, key: ec.EllipticCurvePublicKey, now: datetime.datetime
 ) -> list[x509.Certificate]:
@@ -193,8 +188,8 @@ def check_chain(
         certificates = x509.load_pem_x509_certificates(chain)
         leaf = certificates[0]
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        its_key = _key_of(leaf)
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+        its_key = key_of_certificate(leaf)
+    except (*UNREADABLE, x509.ExtensionNotFound) as error:
         raise Tampered("page_certificate") from error
     if its_key != public_bytes(key):
         raise Tampered("page_certificate")

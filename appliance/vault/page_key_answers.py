@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
 
 from appliance.contracts.page_key import (
@@ -31,7 +30,7 @@ from appliance.contracts.page_key import (
 from appliance.core.errors import Invalid, Refused
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.acme import base64url
-from appliance.formats.page_request import check_page_key, key_of_page_request, public_bytes
+from appliance.formats.page_request import UNREADABLE, check_page_key, key_of_certificate, key_of_page_request
 from appliance.vault.acme import Account
 from appliance.vault.state import PageKeyRecord, State
 from appliance.vault.vault import Vault
@@ -109,11 +108,11 @@ class PageKeyAnswers:
     async def answer_sign_acme_revocation(self, call: SignAcmeRevocation, _: Caller) -> SignedRequest:
         """Sign revokeCert for a key that was replaced."""
         try:
-            key = x509.load_der_x509_certificate(call.certificate).public_key()
-        except (ValueError, TypeError) as error:
+            key = key_of_certificate(x509.load_der_x509_certificate(call.certificate))
+        except UNREADABLE as error:
             raise Refused("page_certificate") from error
         replaced = [one.public_key for one in self._vault.state.page_keys[1:]]
-        if not isinstance(key, ec.EllipticCurvePublicKey) or public_bytes(key) not in replaced:
+        if key not in replaced:
             raise Refused("page_certificate")
         return self._signed(call, {"certificate": base64url(call.certificate), "reason": KEY_COMPROMISE})
 

@@ -172,6 +172,10 @@ class StaffTour:
         await self._refused("staff-password-refused")
         await self._unlocking()
         await self._at("/status", "staff-status")
+        await self._at("/status/page-key", "staff-page-key")
+        await pages.fill(password="falsch falsch falsch")
+        await pages.send("/status/page-key/replace")
+        await self._refused("staff-page-key-refused")
 
     async def _unlocking(self) -> None:
         """How the box opens, and the lock; the box opens by itself again in the end."""

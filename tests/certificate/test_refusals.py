@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from appliance.certificate import keeper as keeper_module
 from appliance.certificate.answers import make_answers
 from appliance.certificate.keeper import Keeper
 from appliance.certificate.order import Ordering
@@ -27,14 +28,14 @@ from appliance.contracts import page_key
 from appliance.contracts.certificate import ReadState, Renew
 from appliance.contracts.gateway import GATEWAY, PageRequest, ReadPageRequest
 from appliance.contracts.page_key import PAGE_KEY, SignedRequest
-from appliance.contracts.tunnel import TUNNEL, TunnelState
+from appliance.contracts.tunnel import TUNNEL
 from appliance.contracts.tunnel import ReadState as ReadTunnel
 from appliance.contracts.vault import VAULT, Opening, WatchOpening
 from appliance.core.errors import Invalid, PraxisError, Unavailable
 from appliance.core.varlink import Caller
 from appliance.demo.authority import lay_https_certificate
 from appliance.vault.acme import Account
-from tests.simulators.acme_side import answering
+from tests.simulators.acme_side import answering, connected
 
 PAGE = PageRequest(request=b"request", needed=True, not_before=0, not_after=0, replaced=b"")
 CALLER = Caller("practice")
@@ -107,9 +108,6 @@ async def refusing(folder: Path, **settings: Any) -> AsyncIterator[Side]:
 
     async def read(_: ReadPageRequest, __: Caller) -> PageRequest:
         return PAGE
-
-    async def connected(_: ReadTunnel, __: Caller) -> TunnelState:
-        return TunnelState(state="connected", since=0, spares=4)
 
     async def is_open(call: WatchOpening, _: Caller) -> Opening:
         return Opening(state="open", why="")
@@ -196,6 +194,28 @@ async def test_a_profile_that_this_account_may_not_have_is_left_out(tmp_path: Pa
         side.authority.answers["order"] = problem("invalidProfile", 400)
         await side.failed()
         assert side.authority.orders == [{"profile": "shortlived"}, {}]
+
+
+async def test_a_wait_is_kept_to_its_end_however_often_the_clock_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "LOOK_S", 0.001)
+    async with refusing(tmp_path, refused_first_s=1.0) as side:
+        side.authority.answers["order"] = problem("caa", 403)
+        running = asyncio.ensure_future(side.keeper.run())
+        try:
+            loop = asyncio.get_running_loop()
+            failed_at: list[float] = []
+            async with asyncio.timeout(10):
+                while len(failed_at) < 2:
+                    if side.keeper._failures > len(failed_at):
+                        failed_at.append(loop.time())
+                    await asyncio.sleep(0.001)
+            assert failed_at[1] - failed_at[0] >= 0.4  # of a wait of at least 0.5 s
+            assert side.authority.asked.count("order") == 2
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
 
 
 async def test_a_limited_authority_is_left_alone_whoever_asks(tmp_path: Path) -> None:

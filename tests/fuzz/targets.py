@@ -12,7 +12,8 @@ MODULES = {
     ),
     "tests.fuzz.attestation_parsers": ("tpm_key", "tpm_statement", "tpm_signature", "endorsement", "registration"),
     "tests.fuzz.kit_parsers": ("kit_words", "kit_public", "disk_slot", "luks_header"),
-    "tests.fuzz.certificate_parsers": ("log_entry", "certificate", "log_answers", "monitor"),
+    "tests.fuzz.certificate_parsers": ("page_certificate",),
+    "tests.fuzz.certificate_log_parsers": ("log_entry", "logged_certificate", "log_answers", "monitor"),
     "tests.fuzz.http_parsers": ("multipart", "intake"),
 }  # fmt: skip
 NAMES = tuple(name for names in MODULES.values() for name in names)

@@ -19,7 +19,7 @@ from systemd import daemon
 
 from appliance.contracts.gateway import GATEWAY, TakeConnection
 from appliance.core.confine import confine_passed_sockets
-from appliance.core.varlink import Caller, Done, serve
+from appliance.core.varlink import Caller, Done, Interface, serve
 from tests.core import ways_out
 
 
@@ -64,7 +64,8 @@ async def take_connections(local: socket.socket) -> None:
             obey(connection, None, caller.process)
         return Done()
 
-    await serve(local, [(GATEWAY, {TakeConnection: answer_take_connection})])
+    one = Interface(GATEWAY.name, {TakeConnection.__name__: TakeConnection}, GATEWAY.description)
+    await serve(local, [(one, {TakeConnection: answer_take_connection})])
 
 
 def accept_connections(listeners: list[socket.socket]) -> None:

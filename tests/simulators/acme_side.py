@@ -173,14 +173,19 @@ async def acme_side(folder: Path, **authority: object) -> AsyncIterator[AcmeSide
                 opening=await enter(answering(folder, "opening", VAULT, watch, by)),
                 vault=await enter(answering(folder, "vault", PAGE_KEY, page_key, by)),
                 gateway=await enter(answering(folder, "gateway", GATEWAY, gateway, by)),
-                tunnel=await enter(answering(folder, "tunnel", TUNNEL, {ReadState: _connected}, by)),
+                tunnel=await enter(answering(folder, "tunnel", TUNNEL, {ReadState: connected}, by)),
                 status=Status(ca.directory),
                 settings=CertificateSettings(directory=ca.directory, directory_ca=str(ca.directory_ca)),
             )
 
 
-async def _connected(_: ReadState, __: Caller) -> TunnelState:
-    return TunnelState(state="connected", since=0, spares=4)
+CONNECTED = {"state": "connected", "mode": "raw", "spares": 4, "connected": 1, "relays": 1}
+
+
+async def connected(_: ReadState, __: Caller) -> TunnelState:
+    """Answer as a tunnel that patients come through."""
+    said = {"since": 0, "problem": "", "proxy": "", "proxy_user": "", **CONNECTED}
+    return TunnelState(**{name: said[name] for name in TunnelState.__struct_fields__})
 
 
 @asynccontextmanager
