@@ -86,6 +86,11 @@ NOT_FOR_READERS = {
     "endorsement_certificate",
     "generation_used",
     "document_keys",
+    "url",  # this and the next are for certificate
+    "nonce",
+    "page_request",
+    "page_certificate",
+    "page_key",
 }
 
 
