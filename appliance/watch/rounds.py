@@ -47,6 +47,10 @@ _findings = Counter("watch_findings_total", "Findings.", ["certificate", "log"])
 _State = TypeVar("_State", bound=SourceState)
 
 
+class NoWordOfVault(Exception):
+    """vault does not say which keys are the page's; the round ends, and no source is to blame."""
+
+
 class Rounds:
     """Asks all sources again and again; `file` is the state, which answers.py reads."""
 
@@ -75,12 +79,13 @@ class Rounds:
     async def go_round(self) -> bool:
         """Ask every source once; False if vault did not say which keys are the page's."""
         try:
-            own = await self._own_keys()
-        except PeerGone:
-            raise
-        except PraxisError as error:
-            say("round_waits", priority="notice", code=error.code)
+            await self._ask_all(await self._own_keys())
+        except NoWordOfVault:
+            say("round_waits", priority="notice")
             return False
+        return True
+
+    async def _ask_all(self, own: OwnKeys) -> None:
         if own.host != self._file.now.host:
             # Another name: everything was looked through for the one before.
             self._file.change(host=own.host, logs={}, monitors={})
@@ -89,7 +94,6 @@ class Rounds:
         issued_at = await self._issued_at()
         for monitor in self._settings.monitors:
             await self._ask_monitor(monitor, own, issued_at)
-        return True
 
     async def _ask_log(self, settings: LogSettings, own: OwnKeys) -> None:
         key = read_log_key(settings.key)
@@ -113,6 +117,8 @@ class Rounds:
             finding = finding_about_log(name, error.kind, settings.name, roots, int(time.time()))
             self._found(finding)
             state = replace(file.now.logs.get(name, LogState()), broken=finding.finding, evidence=error.heads)
+        except PeerGone:
+            raise
         except (PraxisError, TimeoutError) as error:
             trouble = _trouble(error)
             state = file.now.logs.get(name, LogState())
@@ -127,6 +133,8 @@ class Rounds:
                 state = await ask_monitor(fetcher, state, own, lambda one: self._judge(one, settings.name))
             is_due = 0 < issued_at < time.time() - self._settings.merge_delay_s
             trouble = "blind" if is_due and state.own_not_before < issued_at else ""
+        except PeerGone:
+            raise
         except (PraxisError, TimeoutError) as error:
             trouble = _trouble(error)
         file.keep_monitor(settings.url, _heard(state, trouble))
@@ -151,7 +159,13 @@ class Rounds:
             say("found", priority="error", kind=finding.kind)
 
     async def _own_keys(self) -> OwnKeys:
-        return OwnKeys.of(await ask_patiently(self._vault, ListPageKeys(), patience_s=self._settings.peer_patience_s))
+        try:
+            keys = await ask_patiently(self._vault, ListPageKeys(), patience_s=self._settings.peer_patience_s)
+        except PeerGone:
+            raise
+        except PraxisError as error:
+            raise NoWordOfVault from error
+        return OwnKeys.of(keys)
 
     async def _issued_at(self) -> int:
         """Give when the page's present certificate was issued; 0 if there is none, or nobody says."""

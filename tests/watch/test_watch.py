@@ -378,6 +378,28 @@ async def test_while_the_box_is_locked_nothing_is_passed_over(box: Practice, log
         assert len(await watch.findings()) == 1
 
 
+async def test_a_box_that_is_locked_while_a_log_is_read_passes_nothing_over(
+    box: Practice, log: CertificateLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with box.watch() as watch:
+        await watch.go_round()
+        log.add(leaf_of(HOST))
+        shown = log._shown
+
+        def lock() -> list[bytes]:
+            box.locked = True
+            return shown()
+
+        monkeypatch.setattr(log, "_shown", lock)
+        assert not await watch.go_round()
+        assert (await watch.source()).trouble == "", "the log is not to blame"
+        assert (await watch.source()).read == 5
+        monkeypatch.undo()
+        box.locked = False
+        await watch.go_round()
+        assert [one.kind for one in await watch.findings()] == ["foreign_certificate"]
+
+
 async def test_a_finding_stays_after_it_was_taken_care_of(box: Practice, log: CertificateLog) -> None:
     log.add(leaf_of(HOST))
     async with box.watch() as watch:
