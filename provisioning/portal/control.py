@@ -23,8 +23,8 @@ from appliance.formats import tunnel_control as control
 from appliance.formats.yamux import DataReceived, PeerGoesAway, Session, StreamFinished, StreamOpened, StreamReset
 from provisioning.portal.boxes import Boxes, Login
 from provisioning.portal.counts import Counts
+from provisioning.portal.known_boxes import Register
 from provisioning.portal.own_connections import OwnConnections
-from provisioning.portal.registry import Registry
 from provisioning.portal.settings import PortalSettings
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -114,7 +114,7 @@ class Control:
     """Answers `GET /control`."""
 
     def __init__(
-        self, settings: PortalSettings, registry: Registry, boxes: Boxes, own: OwnConnections, counts: Counts
+        self, settings: PortalSettings, registry: Register, boxes: Boxes, own: OwnConnections, counts: Counts
     ) -> None:
         self._settings = settings
         self._registry = registry

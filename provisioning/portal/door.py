@@ -22,8 +22,8 @@ from appliance.formats.tunnel_control import WORK_PREFACE_BYTES, WorkPreface, de
 from provisioning.portal.authority import PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.counts import Counts
+from provisioning.portal.known_boxes import Register
 from provisioning.portal.own_connections import OwnConnections
-from provisioning.portal.registry import Registry
 from provisioning.portal.relay import Pipes, Relay
 from provisioning.portal.settings import PortalSettings
 from provisioning.portal.sockets import carrying, look, prepare
@@ -44,7 +44,7 @@ class Door:
     def __init__(
         self,
         settings: PortalSettings,
-        registry: Registry,
+        registry: Register,
         boxes: Boxes,
         own: OwnConnections,
         counts: Counts,
