@@ -5,15 +5,19 @@ ends LEASE_S after the relay last renewed it, so a relay that died takes its box
 nothing here, or no Redis at all, sends a box's patients where rendezvous hashing says (front.py).
 
 Rules it keeps: ids of boxes only, nothing of patients; a Redis that is lost, slow or forgetful stops nobody: it is
-counted, and what is missing in it is written again. The one door of `redis`.
+counted, and what is missing in it is written again. The one door of `redis`, whose own time limits are off: they are
+asyncio.wait_for, which before Python 3.12 can lose a cancellation (CPython issue 86296).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
+from typing import TypeVar
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 PREFIX = "praxissafe:boxes:"
@@ -23,12 +27,16 @@ TIMEOUT_S = 2.0
 BOX_BYTES = 16
 BATCH = 1000
 
+Answer = TypeVar("Answer")
+
 
 class Leases:
     """One relay's boxes in Redis, or a front's view of all relays."""
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        self._redis = redis.asyncio.Redis.from_url(
+            url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
+        )
         #: How many times Redis could not be reached, since the start.
         self.failures = 0
 
@@ -38,7 +46,7 @@ class Leases:
         while True:
             held = frozenset(boxes())
             try:
-                said = held if await self._say(relay, held, said) else None
+                said = held if await _in_time(self._say(relay, held, said)) else None
             except (RedisError, OSError, TimeoutError):
                 self.failures += 1
                 said = None
@@ -47,14 +55,14 @@ class Leases:
     async def give_up(self, relay: str) -> None:
         """Take a relay's boxes out at once; a Redis that is away is left alone."""
         try:
-            await self._redis.delete(PREFIX + relay)
+            await _in_time(self._redis.delete(PREFIX + relay))
         except (RedisError, OSError, TimeoutError):
             self.failures += 1
 
     async def held_by(self, relays: Iterable[str]) -> Mapping[str, frozenset[bytes]] | None:
         """Give the boxes of each relay; None if Redis cannot be reached."""
         try:
-            return {relay: await self._boxes_of(relay) for relay in relays}
+            return {relay: await _in_time(self._boxes_of(relay)) for relay in relays}
         except (RedisError, OSError, TimeoutError):
             self.failures += 1
             return None
@@ -82,6 +90,16 @@ class Leases:
     async def _boxes_of(self, relay: str) -> frozenset[bytes]:
         members = await self._redis.smembers(PREFIX + relay)
         return frozenset(member for member in members if isinstance(member, bytes) and len(member) == BOX_BYTES)
+
+
+async def _in_time(asked: Awaitable[Answer]) -> Answer:
+    """Wait for an answer of Redis, in a task of its own: who waits can be cancelled whatever `redis` does then."""
+    answer = asyncio.ensure_future(asked)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await asyncio.shield(answer)
+    finally:
+        answer.cancel()
 
 
 def _batches(boxes: Set[bytes]) -> Iterable[list[bytes]]:

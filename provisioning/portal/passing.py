@@ -1,16 +1,18 @@
 """Passing a patient's connection on to the relay that may have the box's tunnel (relays.py says which).
 
-It goes to that relay's port for fronts with a PROXY header of its own, as from a front, unopened. At most MAX_PASSING
-connections are on their way at a time, so a relay that answers nobody takes none of another's descriptors for long.
+It goes to that relay's port for fronts, with a PROXY header as from a front, unopened. At most MAX_PASSING dials are
+under way at a time, so a relay that answers nobody does not take another's descriptors.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 
 from appliance.core.errors import Unavailable
-from appliance.formats.proxy_header import encode_proxy_header
+from provisioning.portal.carriers import Carrier, RawCarrier
 from provisioning.portal.relays import next_relay, split_address
 from provisioning.portal.settings import PortalSettings
 from provisioning.portal.sockets import prepare
@@ -24,28 +26,28 @@ class Passing:
 
     def __init__(self, settings: PortalSettings) -> None:
         self._settings = settings
-        self._connecting = 0
+        self._dialling = 0
 
-    async def connect(self, box: bytes, patient: tuple[str, int] | None) -> socket.socket:
-        """Give a connection to the next relay for this box, on which the header has been said; the caller closes it.
-
-        `patient` is the address the patient came from. Raises Unavailable("box_away") where the way ends here.
-        """
+    @asynccontextmanager
+    async def carrier(self, box: bytes) -> AsyncIterator[Carrier]:
+        """Give a connection to the next relay for this box, closed at the end; Unavailable where it ends here."""
         relay = next_relay(box, self._settings.this_relay, self._settings.relays)
         front = self._settings.relay_fronts.get(relay or "")
-        if front is None or self._connecting >= MAX_PASSING:
+        if front is None or self._dialling >= MAX_PASSING:
             raise Unavailable("box_away")
-        self._connecting += 1
+        self._dialling += 1
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return await _dial(*split_address(front), encode_proxy_header(patient))
+                carrier = RawCarrier(await _dial(*split_address(front)))
         except (OSError, TimeoutError) as error:
             raise Unavailable("box_away") from error
         finally:
-            self._connecting -= 1
+            self._dialling -= 1
+        with closing(carrier):
+            yield carrier
 
 
-async def _dial(host: str, port: int, first_bytes: bytes) -> socket.socket:
+async def _dial(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]
@@ -53,7 +55,6 @@ async def _dial(host: str, port: int, first_bytes: bytes) -> socket.socket:
     try:
         prepare(sock)
         await loop.sock_connect(sock, address)
-        await loop.sock_sendall(sock, first_bytes)
     except BaseException:
         sock.close()
         raise

@@ -70,3 +70,22 @@ async def follow_file(register: Register, boxes: Boxes, counts: Counts) -> None:
         counts.accepted_expired = int(register.expired)
         counts.accepted_refused = register.refused
         await asyncio.sleep(LOOK_INTERVAL_S)
+
+
+async def keep_leases(settings: PortalSettings, boxes: Boxes, counts: Counts) -> None:
+    """Say in Redis which boxes are here, until cancelled; nothing to do where the settings name none."""
+    if settings.leases is None or settings.this_relay is None:
+        return
+    from provisioning.portal.leases import Leases  # redis only where it is used
+
+    leases = Leases(settings.leases)
+
+    def held() -> frozenset[bytes]:
+        counts.lease_failures = leases.failures
+        return frozenset(login.box for login in boxes.all())
+
+    try:
+        await leases.keep(settings.this_relay, held)
+    finally:
+        await leases.give_up(settings.this_relay)
+        await leases.close()
