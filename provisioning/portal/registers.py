@@ -65,7 +65,7 @@ async def follow_file(register: Register, boxes: Boxes, counts: Counts) -> None:
     if not isinstance(register, AcceptedBoxes):
         return
     while True:
-        hang_up(boxes, register.refresh(int(time.time())))
+        hang_up(boxes, await asyncio.to_thread(register.refresh, int(time.time())))  # 0.2 s at 10,000 boxes
         counts.accepted_number = register.number
         counts.accepted_expired = int(register.expired)
         counts.accepted_refused = register.refused
