@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import pytest
 
 from appliance.formats import tunnel_control as control
 from appliance.formats.registration import Asked
@@ -140,6 +141,7 @@ async def all_reached(at: House, boxes: list[DeployedBox]) -> bool:
     return all(await asyncio.gather(*(at.visit(box) for box in boxes)))
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 async def test_patients_go_on_while_relays_die_are_drained_and_boxes_are_revoked(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     with tempfile.TemporaryDirectory(prefix="portal-") as short:  # HAProxy's socket has a short path

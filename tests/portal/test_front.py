@@ -170,6 +170,7 @@ async def reach(port: int, host_name: str) -> bytes:
         sock.close()
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 async def test_a_running_haproxy_follows_the_map_and_the_relays_without_a_reload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ async def test_a_running_haproxy_follows_the_map_and_the_relays_without_a_reload
     assert set(itertools.chain(*(sink.sources for sink in sinks))) == {"127.0.0.1"}
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 async def test_what_is_no_tls_and_what_is_unknown_reaches_no_relay(tmp_path: Path) -> None:
     port, front_port = free_ports(2)
     (tmp_path / "boxes.accepted").write_bytes(file_of(made_at=NOW_OR_LATER))
