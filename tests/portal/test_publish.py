@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -99,9 +100,13 @@ def test_each_change_of_the_register_is_written_and_nothing_else(tmp_path: Path)
 
     publish.follow(settings, key, tmp_path / "out", 14 * DAY_S, wait)
     assert seen == [(0, 0), (0, 0), (1, 0), (1, 0), (0, 1), (0, 1)]
-    assert [second > first for first, second in zip(numbers, numbers[1:], strict=False)] == [
-        False, True, False, True, False
-    ]  # fmt: skip
+    assert [second > first for first, second in itertools.pairwise(numbers)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_following_ends_when_it_is_told(tmp_path: Path) -> None:

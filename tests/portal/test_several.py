@@ -68,6 +68,12 @@ class Relays:
         async with portal_in(folder, **(facts | settings)) as portal:
             yield portal
 
+    @asynccontextmanager
+    async def both(self) -> AsyncIterator[tuple[Portal, Portal]]:
+        """The box's first choice and its second."""
+        async with self.relay(self.first) as first, self.relay(self.second) as second:
+            yield first, second
+
 
 @pytest.fixture
 def relays(tmp_path: Path) -> Relays:
@@ -100,26 +106,24 @@ async def test_a_portal_alone_has_no_list(tmp_path: Path) -> None:
 
 
 async def test_a_patient_at_the_first_choice_reaches_a_box_that_is_only_at_its_second(relays: Relays) -> None:
-    async with relays.relay(relays.first) as first, relays.relay(relays.second) as second:
-        async with relays.box.serve(second):
-            reader, writer = await patient_tls(first.port, relays.box)
-            assert await reader.readline() == relays.box.host_name.encode() + b"\n"
-            writer.write(b"both ways")
-            assert await reader.readexactly(9) == b"both ways"
-            writer.close()
-            assert (first.counts.passed_on, second.counts.passed_on) == (1, 0)
-            assert first.counts.relays == second.counts.relays == 1
+    async with relays.both() as (first, second), relays.box.serve(second):
+        reader, writer = await patient_tls(first.port, relays.box)
+        assert await reader.readline() == relays.box.host_name.encode() + b"\n"
+        writer.write(b"both ways")
+        assert await reader.readexactly(9) == b"both ways"
+        writer.close()
+        assert (first.counts.passed_on, second.counts.passed_on) == (1, 0)
+        assert first.counts.relays == second.counts.relays == 1
 
 
 async def test_the_box_learns_the_patients_address_over_two_relays(relays: Relays) -> None:
-    async with relays.relay(relays.first) as first, relays.relay(relays.second) as second:
-        async with relays.box.serve(second):
-            hello = encode_proxy_header(PATIENT) + client_hello(relays.box.host_name)
-            with contextlib.closing(await dial_with(("127.0.0.1", first.front_port), hello)) as sock:
-                relays.box.page_context()
-                assert await _first_byte(sock)
-            (source,) = [source for source in relays.box.sources if source is not None]
-            assert (str(source[0]), source[1]) == PATIENT
+    async with relays.both() as (first, second), relays.box.serve(second):
+        hello = encode_proxy_header(PATIENT) + client_hello(relays.box.host_name)
+        with contextlib.closing(await dial_with(("127.0.0.1", first.front_port), hello)) as sock:
+            relays.box.page_context()
+            assert await _first_byte(sock)
+        (source,) = [source for source in relays.box.sources if source is not None]
+        assert (str(source[0]), source[1]) == PATIENT
 
 
 async def test_a_box_that_is_nowhere_ends_the_way_and_none_comes_back(relays: Relays) -> None:
