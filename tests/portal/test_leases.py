@@ -77,6 +77,8 @@ async def test_a_relays_boxes_are_said_and_come_back_after_redis_forgot_them(
             await until(seen, BOXES)
             held = BOXES - {bytes(16)}
             await until(seen, held)
+            await seen.give_up(RELAY)  # a Redis that forgets and stays up
+            await until(seen, held)
             await end(redis)
             await until(seen, None)
             async with asyncio.timeout(10):
