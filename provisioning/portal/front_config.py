@@ -30,7 +30,7 @@ GLOBAL = """\
 global
     maxconn {maxconn}
     stats socket {runtime_socket} mode 600 level admin
-
+{run_as}
 defaults
     mode tcp
     no log
@@ -41,6 +41,10 @@ defaults
     timeout client {idle}s
     timeout server {idle}s
     timeout check 2s
+"""
+RUN_AS = """\
+    user {name}
+    group {name}
 """
 PATIENTS = """
 frontend patients
@@ -83,6 +87,7 @@ def haproxy_config(settings: FrontSettings) -> str:
         GLOBAL.format(
             maxconn=settings.max_connections,
             runtime_socket=settings.runtime_socket,
+            run_as=RUN_AS.format(name=settings.run_as) if settings.run_as else "",
             idle=settings.idle_timeout_s,
         ),
         PATIENTS.format(

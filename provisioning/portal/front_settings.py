@@ -40,6 +40,8 @@ class FrontSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     registrar: str | None = None
     #: PEM file (certificate, then key) with which the portal's name ends at the relays' public ports here.
     end_tls: PathText | None = None
+    #: The user and group that HAProxy goes on as once it has read its files; none: it stays who started it.
+    run_as: Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_-]*\Z", max_length=32)] | None = None
     max_connections: Annotated[int, msgspec.Meta(ge=100, le=1_000_000)] = 40_000
     hello_timeout_s: Seconds = 10
     idle_timeout_s: Seconds = 330

@@ -60,7 +60,9 @@ def write(settings: FrontSettings) -> Front:
 
 
 @pytest.mark.parametrize("relays", [1, 2, 3, 16])
-@pytest.mark.parametrize("more", [{}, {"registrar": "10.0.0.10:8443"}, {"end_tls": "/certificate"}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"registrar": "10.0.0.10:8443", "run_as": "haproxy"}, {"end_tls": "/certificate"}], ids=str
+)
 def test_haproxy_takes_the_configuration_without_a_warning(
     tmp_path: Path, relays: int, more: dict[str, object]
 ) -> None:
@@ -110,8 +112,10 @@ def test_with_leases_the_relays_that_have_the_box_come_first(tmp_path: Path) -> 
     "change",
     [
         {"folder": "/a b"},
+        {"folder": "/a\n"},
         {"runtime_socket": "/x\nlevel"},
         {"end_tls": "/x;y"},
+        {"run_as": "root\n"},
         {"listen": "127.0.0.1"},
         {"registrar": "10.0.0.1:0"},
         {"relays": ()},
