@@ -16,7 +16,7 @@ from appliance.formats.client_hello import check_host_name
 from provisioning.portal.relays import check_relays, split_address
 
 MAX_SETTINGS_BYTES = 64 * 1024
-PathText = Annotated[str, msgspec.Meta(pattern=r"^/[A-Za-z0-9._/-]+$", max_length=100)]
+PathText = Annotated[str, msgspec.Meta(pattern=r"^/[A-Za-z0-9._/-]+\Z", max_length=100)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=3600)]
 
 
