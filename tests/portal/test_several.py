@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -229,3 +230,19 @@ async def _first_byte(sock: socket.socket) -> bytes:
 
 async def _turn() -> None:
     await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio(loop_factories=["uvloop"])
+async def test_a_whole_portal_moves_with_its_state_folder_and_its_boxes_notice_nothing(tmp_path: Path) -> None:
+    """Another machine, another port: the authority that the box was given is what it trusts."""
+    box = SimulatedBox(tmp_path)
+    given = tmp_path / "given-to-the-box.pem"
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+    async with portal_in(old) as portal:
+        portal.registry.register(box.record())  # type: ignore[attr-defined]
+        given.write_bytes(portal.authority_path.read_bytes())
+    shutil.copytree(old / "portal", new / "portal")
+    async with portal_in(new) as portal, control_client(portal.port, given) as client:
+        assert await box.log_in(client) == control.Accepted()
