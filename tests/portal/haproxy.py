@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ async def haproxy(config: Path, port: int) -> AsyncIterator[None]:
             await asyncio.sleep(0.05)
             process.kill()
         await process.wait()
+        for path in re.findall(r"stats socket (\S+)", config.read_text()):  # HAProxy leaves it
+            Path(path).unlink(missing_ok=True)
 
 
 def listens(port: int) -> bool:
