@@ -9,8 +9,8 @@ PORT_BASE := 8443
 
 # What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
 PACKAGES := cryptsetup-bin dbus gcc libseccomp2 libsystemd-dev libtss2-dev openssh-client pebble pkg-config python3-dev python3-venv restic swtpm swtpm-tools systemd-container tzdata util-linux
-TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev golang-golang-x-mod-dev libnss3-tools \
-	e2fsprogs openssh-server openssl patch poppler-utils rclone strace tpm2-tools
+TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev golang-golang-x-mod-dev haproxy libnss3-tools \
+	e2fsprogs openssh-server openssl patch poppler-utils rclone redis-server strace tpm2-tools
 # These tests run the whole box; `make check` leaves them out.
 BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/drill/test_drill.py tests/fuzz/test_bad_requests.py tests/kills tests/walks tests/scale/test_large_document.py
 

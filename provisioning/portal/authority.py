@@ -4,7 +4,8 @@ On first start, when the state folder has none, the portal makes an authority (P
 portal's one name) and a leaf (90 days). `portal-ca.pem` is what a box is given at enrolment. The authority's key
 stays in the state folder, `portal-ca.key`, because the leaf is renewed from it: who reads that folder can pose as
 the portal towards the boxes. That wins no content (TLS of the patients ends in the box) and no session (a box's
-proof names the certificate it was shown).
+proof names the certificate it was shown). A relay among several has no authority's key: it is brought the authority's
+certificate, and a leaf with its key, and these anew in time.
 
 Source: RFC 5280 4.2.1.9 (basic constraints), 4.2.1.10 (name constraints).
 """
@@ -80,6 +81,11 @@ class Authority:
         """What boxes pin."""
         return self._folder / "portal-ca.pem"
 
+    @property
+    def makes_leaves(self) -> bool:
+        """Say whether the authority's key is here; a relay among several has a leaf that was brought to it."""
+        return (self._folder / "portal-ca.key").exists()
+
     def needs_renewal(self, now: datetime.datetime) -> bool:
         """Say whether there is no leaf for this name, or one near its end."""
         try:
@@ -93,7 +99,7 @@ class Authority:
 
     def context(self, now: datetime.datetime) -> PortalContext:
         """Give a TLS 1.3 server context with a leaf that is not near its end."""
-        if self.needs_renewal(now):
+        if self.makes_leaves and self.needs_renewal(now):
             self._make_leaf(now)
         leaf_path = self._folder / "portal.pem"
         context = PortalContext(ssl.PROTOCOL_TLS_SERVER)

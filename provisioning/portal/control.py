@@ -21,10 +21,10 @@ from appliance.formats import tunnel_control as control
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.connection import ControlConnection
 from provisioning.portal.counts import Counts
+from provisioning.portal.known_boxes import Register
 from provisioning.portal.limits import Turns
 from provisioning.portal.login import Login
 from provisioning.portal.own_connections import OwnConnections
-from provisioning.portal.registry import Registry
 from provisioning.portal.settings import PortalSettings
 from provisioning.portal.streams import StreamsLogin
 from provisioning.portal.websocket import accept_upgrade
@@ -52,7 +52,7 @@ class Control:
     """Answers `GET /control` and `GET /control/streams`."""
 
     def __init__(
-        self, settings: PortalSettings, registry: Registry, boxes: Boxes, own: OwnConnections, counts: Counts
+        self, settings: PortalSettings, registry: Register, boxes: Boxes, own: OwnConnections, counts: Counts
     ) -> None:
         self.settings = settings
         self.registry = registry

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Counts:
-    """Since the start, except the three that say what is now."""
+    """Since the start, except what is now: the three with that name, and the number and state of the boxes' file."""
 
     connections_now: int = 0
     relays_now: int = 0
@@ -34,6 +34,11 @@ class Counts:
     devices_revoked: int = 0
     checkpoints: int = 0
     broken_connections: int = 0
+    passed_on: int = 0
+    accepted_number: int = 0
+    accepted_expired: int = 0
+    accepted_refused: int = 0
+    lease_failures: int = 0
 
     def line(self) -> str:
         """Give every count that is not zero as one line."""

@@ -1,5 +1,7 @@
 """Patients' connections while they last: each relayed to the box whose name it asked for, unopened.
 
+Where that box is not logged in, it goes on to the relay that may have it (passing.py), if there are several.
+
 Rules it keeps: the box learns who comes by a PROXY v2 header in front (formats/proxy_header.py); a relay in which
 no byte moves for the idle time ends; nothing of a patient is kept but the number of bytes (counts.py).
 """
@@ -10,13 +12,13 @@ import asyncio
 import contextlib
 import socket
 
-from appliance.core.errors import Unavailable
 from appliance.formats.proxy_header import encode_proxy_header
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.carriers import Carrier, CopiedCarrier, RawCarrier
 from provisioning.portal.copying import Copy
 from provisioning.portal.counts import Counts
-from provisioning.portal.registry import Registry
+from provisioning.portal.known_boxes import Register
+from provisioning.portal.passing import Passing
 from provisioning.portal.relay import Pipes, Relay
 from provisioning.portal.settings import PortalSettings
 from provisioning.portal.sockets import carrying
@@ -30,11 +32,12 @@ Source = tuple[str, int]
 class Patients:
     """All relays."""
 
-    def __init__(self, settings: PortalSettings, registry: Registry, boxes: Boxes, counts: Counts) -> None:
+    def __init__(self, settings: PortalSettings, registry: Register, boxes: Boxes, counts: Counts) -> None:
         self._settings = settings
         self._registry = registry
         self._boxes = boxes
         self._counts = counts
+        self._passing = Passing(settings)
         self._pipes = Pipes()
         self._relays: set[Relay | Copy] = set()
         self._none = asyncio.Event()
@@ -51,11 +54,11 @@ class Patients:
             self._counts.unknown_names += 1
             return
         login = self._boxes.get(box)
-        if login is None:
-            raise Unavailable("box_away")
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(self._settings.handshake_timeout_s):
-                carrier = await stack.enter_async_context(login.carrier())
+                way = self._passing.carrier(box) if login is None else login.carrier()
+                carrier = await stack.enter_async_context(way)
+            self._counts.passed_on += login is None
             carrying(sock, self._settings.idle_timeout_s)
             carrier.greet(encode_proxy_header(source))
             relay = self._connect(sock, carrier)

@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,18 +18,16 @@ from typing import cast
 
 from aiohttp import web
 
-from appliance.formats.revocation import Revocation
 from provisioning.portal.authority import Authority, FrontCertificate, PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.control import Control
 from provisioning.portal.counts import Counts
 from provisioning.portal.door import Door
 from provisioning.portal.inside import Inside
-from provisioning.portal.makers import Makers
+from provisioning.portal.known_boxes import Register
 from provisioning.portal.own_connections import OwnConnections
 from provisioning.portal.patients import Patients
-from provisioning.portal.registration import Registration
-from provisioning.portal.registry import Registry
+from provisioning.portal.registers import follow_file, keep_leases, open_register, station_side
 from provisioning.portal.routes import make_application
 from provisioning.portal.settings import PortalSettings
 
@@ -50,7 +47,7 @@ class Portal:
     counts: Counts
     boxes: Boxes
     own: OwnConnections
-    registry: Registry
+    registry: Register
     patients: Patients
     control: Control
     door: Door
@@ -91,8 +88,8 @@ class _Certificates:
         return self._front.sha256() if self._front else None
 
     def renew(self) -> None:
-        if self._authority.needs_renewal(_now()):
-            self._context = self._authority.context(_now())
+        """Take the leaf anew: made here when it is time, or brought to a relay since."""
+        self._context = self._authority.context(_now())
 
 
 @asynccontextmanager
@@ -102,23 +99,14 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     state = Path(settings.state_folder)
     counts = Counts()
-    registry = Registry(state / "registry", settings.portal_name, settings.stations)
+    registry = open_register(settings)
     authority = Authority(state, settings.portal_name, _now())
     certificates = _Certificates(authority, settings.front_certificate)
     boxes = Boxes(settings, counts)
     own = OwnConnections(2 * settings.handshake_timeout_s)
-    registration = Registration(
-        registry, Makers.read(Path(settings.tpm_makers)), settings.portal_name, settings.images, counts, time.time
-    )
-
-    def revoke(revocation: Revocation) -> None:
-        login = boxes.get(registry.revoke(revocation))
-        counts.devices_revoked += 1
-        if login is not None:
-            boxes.logout(login)
-
     control = Control(settings, registry, boxes, own, counts)
-    application = make_application(registration, control, revoke, certificates.shown)
+    stations = station_side(settings, registry, boxes, counts)
+    application = make_application(control, settings.relays, stations, certificates.shown)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     server = runner.server
@@ -145,6 +133,8 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
                 group.create_task(_tidy(boxes, patients, own, counts)),
                 group.create_task(_say_counts(counts)),
                 group.create_task(_renew(certificates)),
+                group.create_task(follow_file(registry, boxes, counts)),
+                group.create_task(keep_leases(settings, boxes, counts)),
             ]
             try:
                 yield Portal(

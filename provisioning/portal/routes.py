@@ -5,18 +5,20 @@
     POST /devices   a device record and the TPM's identity as JSON -> 200 there already, 202 a question to the TPM
     POST /proofs    the TPM's answer -> 201 registered
     POST /revocations   a station takes a box back for good -> 200
+    GET  /relays    every relay as host:port; 404 where there is but this one
     GET  /health    200 once the portal serves
 
     Refusals are {"error": code}: 400 malformed, 403 not signed by a listed station for this portal, 409 there is
     another, 410 no such question, 422 the TPM or its boot is not taken, 503 later (docs/formats/attestation.md).
 
-Nothing here is for browsers or patients, and no answer says which boxes there are.
+Nothing here is for browsers or patients, and no answer says which boxes there are. A relay that takes its boxes from
+a signed file (accepted_boxes.py) registers and revokes none: the three POSTs are 404 there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -51,13 +53,14 @@ STATUSES = {
 
 
 def make_application(
-    registration: Registration,
     control: Control,
-    revoke: Callable[[Revocation], None],
+    relays: Sequence[str],
+    register: tuple[Registration, Callable[[Revocation], None]] | None,
     shown_certificate: Callable[[asyncio.Transport], bytes | None],
 ) -> web.Application:
-    """Give the application; the caller runs it under the portal's TLS. `revoke` takes a box out of the register.
+    """Give the application; the caller runs it under the portal's TLS.
 
+    `register` is what takes boxes in and what takes them out for good; None on a relay that does neither.
     `shown_certificate` gives the SHA-256 of the certificate that the other end of a connection was shown.
     """
 
@@ -70,6 +73,31 @@ def make_application(
             return web.Response(status=503, headers={"Retry-After": "30"})
         return await control.serve(request, certificate_sha256, over_streams=request.path == STREAMS_PATH)
 
+    async def answer_relays(_: web.Request) -> web.Response:
+        return web.json_response({"relays": list(relays)})
+
+    async def answer_health(_: web.Request) -> web.Response:
+        return web.json_response({"state": "ready"})
+
+    async def say_little(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "praxissafe-portal"
+        response.headers["Cache-Control"] = "no-store"
+
+    application = web.Application(client_max_size=MAX_APPLICATION_BYTES, middlewares=[_report_bug])
+    application.on_response_prepare.append(say_little)
+    for path in (CONTROL_PATH, STREAMS_PATH):
+        application.router.add_get(path, answer_control)
+    application.router.add_get("/health", answer_health)
+    if relays:
+        application.router.add_get("/relays", answer_relays)
+    if register is not None:
+        _add_register(application, *register)
+    return application
+
+
+def _add_register(
+    application: web.Application, registration: Registration, revoke: Callable[[Revocation], None]
+) -> None:
     async def answer_devices(request: web.Request) -> web.Response:
         try:
             asked = registration.apply(_decoded(await request.read(), Application, "device_record"))
@@ -93,22 +121,9 @@ def make_application(
             return _refusal(error)
         return web.json_response({"revoked": True})
 
-    async def answer_health(_: web.Request) -> web.Response:
-        return web.json_response({"state": "ready"})
-
-    async def say_little(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers["Server"] = "praxissafe-portal"
-        response.headers["Cache-Control"] = "no-store"
-
-    application = web.Application(client_max_size=MAX_APPLICATION_BYTES, middlewares=[_report_bug])
-    application.on_response_prepare.append(say_little)
-    application.router.add_get(CONTROL_PATH, answer_control)
-    application.router.add_get(STREAMS_PATH, answer_control)
     application.router.add_post("/devices", answer_devices)
     application.router.add_post("/proofs", answer_proofs)
     application.router.add_post("/revocations", answer_revocations)
-    application.router.add_get("/health", answer_health)
-    return application
 
 
 @web.middleware

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import tomllib
 from pathlib import Path
@@ -12,12 +10,14 @@ import msgspec
 
 from appliance.core.errors import Invalid
 from appliance.formats.client_hello import check_host_name
+from provisioning.portal.keys import read_key, read_keys
 from provisioning.portal.makers import Makers
+from provisioning.portal.relays import check_relays
 
 MAX_SETTINGS_BYTES = 64 * 1024
-STATION_KEY_BYTES = 32
 PCR_BYTES = 32
 MAX_PORT = 65_535
+LEASES_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,11 +59,26 @@ class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     drain_limit_s: float = 3600.0
     spare_connections: int = 4
     spare_lifetime_s: float = 240.0
+    #: The signed file that a relay takes its boxes from, and the key that signs it (base64url); else a register here.
+    accepted_file: str | None = None
+    accepted_key: str | None = None
+    #: What `GET /relays` says: every relay as boxes dial it, host:port.
+    relays: tuple[str, ...] = ()
+    #: Which of them this one is, and where each of them takes connections from a front.
+    this_relay: str | None = None
+    relay_fronts: dict[str, str] = {}
+    #: Where relays say which boxes they have, redis://host:port/number; none is needed (leases.py).
+    leases: str | None = None
 
     @property
     def stations(self) -> frozenset[bytes]:
         """The station keys as bytes."""
-        return frozenset(map(_station_key, self.station_keys))
+        return read_keys(self.station_keys)
+
+    @property
+    def accepted_by(self) -> bytes:
+        """The key that signs the file of accepted boxes, as bytes."""
+        return read_key(self.accepted_key or "")
 
     @property
     def images(self) -> frozenset[bytes]:
@@ -90,12 +105,26 @@ def read_portal_settings(path: Path) -> PortalSettings:
         raise Invalid("settings")
     if settings.metrics_listen:
         loopback_of(settings.metrics_listen)
-    for text in settings.station_keys:
-        _station_key(text)
+    read_keys(settings.station_keys)
     for text in settings.boot_images:
         _digest(text)
     Makers.read(Path(settings.tpm_makers))
+    _check_deployment(settings)
     return settings
+
+
+def _check_deployment(settings: PortalSettings) -> None:
+    check_relays(settings.relays, settings.relay_fronts)
+    if (settings.accepted_file is None) != (settings.accepted_key is None):
+        raise Invalid("settings")
+    if settings.accepted_key is not None:
+        _ = settings.accepted_by
+    if settings.this_relay is not None and settings.this_relay not in settings.relays:
+        raise Invalid("settings")
+    if settings.leases is not None and (
+        settings.this_relay is None or not settings.leases.startswith(LEASES_SCHEMES)
+    ):
+        raise Invalid("settings")
 
 
 def loopback_of(listen: str) -> tuple[str, int]:
@@ -118,13 +147,3 @@ def _digest(text: str) -> bytes:
     if len(value) != PCR_BYTES:
         raise Invalid("settings")
     return value
-
-
-def _station_key(text: str) -> bytes:
-    try:
-        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (ValueError, binascii.Error) as error:
-        raise Invalid("settings") from error
-    if len(key) != STATION_KEY_BYTES:
-        raise Invalid("settings")
-    return key

@@ -46,6 +46,7 @@ DOORS = {
         "provisioning/station/",
         "provisioning/portal/",
     ),
+    "redis": ("provisioning/portal/leases.py",),
     "fpdf": ("appliance/practice/", "provisioning/station/paper.py"),
     "segno": ("appliance/practice/", "provisioning/station/paper.py"),
     "jinja2": ("appliance/practice/",),

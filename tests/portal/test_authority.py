@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import stat
 from pathlib import Path
 
@@ -35,6 +36,20 @@ def test_the_leaf_is_renewed_a_month_before_its_end(tmp_path: Path) -> None:
     assert authority.needs_renewal(later)
     assert authority.context(later).certificate_sha256 != before
     assert leaf(tmp_path).not_valid_after_utc > later
+
+
+def test_a_relay_without_the_authoritys_key_shows_what_it_was_brought_and_makes_nothing(tmp_path: Path) -> None:
+    made, relay = tmp_path / "registrar", tmp_path / "relay"
+    later = NOW + datetime.timedelta(days=85)
+    Authority(made, NAME, NOW).context(NOW)
+    for moment in (NOW, later):
+        shown = Authority(made, NAME, moment).context(moment).certificate_sha256
+        relay.mkdir(exist_ok=True)
+        for name in ("portal-ca.pem", "portal.key", "portal.pem"):
+            shutil.copy(made / name, relay / name)
+        assert Authority(relay, NAME, moment).context(moment).certificate_sha256 == shown
+        assert Authority(relay, NAME, later).context(later).certificate_sha256 == shown
+    assert sorted(path.name for path in relay.iterdir()) == ["portal-ca.pem", "portal.key", "portal.pem"]
 
 
 def test_another_name_makes_another_leaf(tmp_path: Path) -> None:
