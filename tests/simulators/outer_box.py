@@ -113,6 +113,7 @@ class OuterBox:
         self.folder = folder
         self.identity = identity
         self.vault = vault
+        self.authority = authority
         self.authority_path = folder / "authority.pem"
         self.authority_path.write_bytes(authority.pem)
         self.processes: dict[str, asyncio.subprocess.Process] = {}
@@ -212,7 +213,9 @@ def resident_kib(pid: int) -> int:
 
 
 def write_settings(folder: Path, process: str, values: Mapping[str, object]) -> None:
-    lines = [f'{name} = "{value}"\n' if isinstance(value, str) else f"{name} = {value}\n" for name, value in values.items()]
+    lines = [
+        f'{name} = "{value}"\n' if isinstance(value, str) else f"{name} = {value}\n" for name, value in values.items()
+    ]
     (folder / "etc" / f"{process}.toml").write_text("".join(lines))
 
 
