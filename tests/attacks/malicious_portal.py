@@ -16,7 +16,6 @@ import hashlib
 import secrets
 import socket
 import ssl
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -298,8 +297,7 @@ class MaliciousPortal:
                 else:
                     self.patients += 1
                     work = await self.order(self.homes[name])
-                    if introduction := self.introduction(source[:2]):
-                        await work.write(introduction)
+                    await work.write(self.introduction(source[:2]))
                     await self.carry(line, work)
                     work.close()
             finally:

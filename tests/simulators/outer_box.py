@@ -228,12 +228,13 @@ async def outer_box(
     identity: SimulatedBox | None = None,
     tunnel: Mapping[str, object] = QUICK,
     gateway: Mapping[str, object] | None = None,
+    authority: Authority | None = None,
 ) -> AsyncIterator[OuterBox]:
     """Run a box whose portal is at `portal_port` of 127.0.0.1, in `folder`."""
     for name in ("run/root", "run/tunnel", "run/gateway", "etc", "spool", "state", "request", "certificate"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     identity = identity or SimulatedBox(folder)
-    authority = Authority()
+    authority = authority or Authority()
     vault = BoxVault(
         identity.box.hex(),
         identity.host_name,
