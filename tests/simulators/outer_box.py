@@ -229,8 +229,9 @@ async def outer_box(
     tunnel: Mapping[str, object] = QUICK,
     gateway: Mapping[str, object] | None = None,
     authority: Authority | None = None,
+    page_port: int = 0,
 ) -> AsyncIterator[OuterBox]:
-    """Run a box whose portal is at `portal_port` of 127.0.0.1, in `folder`."""
+    """Run a box whose portal is at `portal_port` of 127.0.0.1, in `folder`; patients come to `page_port`, if that is another."""
     for name in ("run/root", "run/tunnel", "run/gateway", "etc", "spool", "state", "request", "certificate"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     identity = identity or SimulatedBox(folder)
@@ -238,7 +239,7 @@ async def outer_box(
     vault = BoxVault(
         identity.box.hex(),
         identity.host_name,
-        portal_port,
+        page_port or portal_port,
         time.time,
         identity=identity,
         portal_address=f"127.0.0.1:{portal_port}",
