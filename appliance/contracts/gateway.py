@@ -8,7 +8,9 @@ from appliance.core.varlink import Call, Done, Interface
 
 
 class TakeConnection(Call[Done]):
-    """Take one connected TCP socket (the passed descriptor); the patient's TLS ends on it.
+    """Take one connected TCP socket or one end of an unnamed AF_UNIX stream pair (the passed descriptor).
+
+    On it come the relay's PROXY header and the patient's TLS, which ends here.
 
     Unavailable("full") when gateway serves as many as it may: the caller closes its copy.
     """

@@ -54,6 +54,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
             routes,
             certificate.context,
             max_connections=settings.max_connections,
+            max_connections_per_address=settings.max_connections_per_address,
             idle_timeout_s=settings.idle_timeout_s,
             handshake_timeout_s=settings.handshake_timeout_s,
         )

@@ -1,8 +1,9 @@
-"""Patients' connections: connected TCP sockets that were passed in, TLS 1.3, HTTP/1.1, all within limits.
+"""Patients' connections: connected sockets that were passed in, PROXY header, TLS 1.3, HTTP/1.1, all within limits.
 
 gateway opens no socket and listens on none. Rules: a passed descriptor is believed only after the kernel says that it
-is a connected TCP stream; the number of connections is capped; each is within the limits of core/http_connection.py;
-a bug in answering ends the process. The server owns each socket it took.
+is a connected TCP stream or one end of an unnamed stream pair; the number of connections is capped, in all and for
+each patient's address; each is within the limits of core/http_connection.py; a bug in answering ends the process. The
+server owns each socket it took.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
-from appliance.core.errors import Invalid, Unavailable
+from appliance.core.errors import Invalid, PraxisError, Unavailable
 from appliance.core.http_connection import HttpLimits, QuietProtocol, forget_requests
 from appliance.core.metrics import Counter, gauge
 from appliance.gateway import headers
+from appliance.gateway.first_bytes import Holder, look_for_protocols, take_holder
 from appliance.gateway.routes import Routes
 
 MAX_LINE_BYTES = 1024
@@ -30,13 +34,13 @@ CLOSE_TIMEOUT_S = 5.0
 _taken = Counter(
     "patient_connections_total",
     "Passed connections by outcome.",
-    ["served", "full", "no_tls", "not_ready", "invalid"],
+    ["served", "full", "address_full", "no_header", "no_tls", "not_ready", "invalid"],
 )
 _open = gauge("patient_connections_open", "Patients' connections that are open now.")
 
 
 def checked_socket(descriptor: int) -> socket.socket:
-    """Give the connected TCP socket of a passed descriptor, which it owns from now on.
+    """Give the connected TCP socket, or the end of an unnamed stream pair, of a passed descriptor, and own it.
 
     Raises Invalid("connection") for anything else, the descriptor closed. Sources: fstat(2), socket(7), tcp(7).
     """
@@ -45,32 +49,43 @@ def checked_socket(descriptor: int) -> socket.socket:
         raise Invalid("connection")
     sock = socket.socket(fileno=descriptor)
     try:
-        is_tcp = (
-            sock.family in (socket.AF_INET, socket.AF_INET6)
-            and sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
-            and sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_TCP
-            and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        )
-        sock.getpeername()
+        believed = _is_connected_stream(sock)
     except OSError as error:
         sock.close()
         raise Invalid("connection") from error
-    if not is_tcp:
+    if not believed:
         sock.close()
         raise Invalid("connection")
     sock.setblocking(False)
     return sock
 
 
+def _is_connected_stream(sock: socket.socket) -> bool:
+    """Look at a socket; OSError where it is not connected.
+
+    Two ends without a name are a socketpair(2): a listener must have one (unix(7); net/unix/af_unix.c, unix_listen).
+    So no connection to another process's door, such as vault's, is ever served.
+    """
+    kind = sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+    if kind != socket.SOCK_STREAM or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return False
+    own, peer = sock.getsockname(), sock.getpeername()
+    if sock.family == socket.AF_UNIX:
+        return not own and not peer
+    is_tcp = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_TCP
+    return is_tcp and sock.family in (socket.AF_INET, socket.AF_INET6)
+
+
 class Connections:
-    """Takes connections and serves them; `context()` gives the TLS context of the moment, or None."""
+    """Takes connections and serves them; `context(protocols)` gives the TLS context for what is offered, or None."""
 
     def __init__(
         self,
         routes: Routes,
-        context: Callable[[], ssl.SSLContext | None],
+        context: Callable[[tuple[bytes, ...]], ssl.SSLContext | None],
         *,
         max_connections: int,
+        max_connections_per_address: int,
         idle_timeout_s: float,
         handshake_timeout_s: float,
     ) -> None:
@@ -78,10 +93,12 @@ class Connections:
         self._routes = routes
         self._context = context
         self._max_connections = max_connections
+        self._max_connections_per_address = max_connections_per_address
         self._limits = HttpLimits(MAX_LINE_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, idle_timeout_s)
         self._handshake_timeout_s = handshake_timeout_s
         self._count = 0
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._held: Counts[Holder] = Counts()
+        self._serving: set[asyncio.Task[None]] = set()
         #: Fails when answering met a bug.
         self.bug: asyncio.Future[None] = loop.create_future()
         self._server = web.Server(self._answer, handler_cancellation=True)
@@ -89,57 +106,88 @@ class Connections:
     def take(self, descriptor: int) -> None:
         """Take a passed descriptor and serve it; it is closed here whatever happens.
 
-        Raises Invalid("connection"), Unavailable("full") or Unavailable("certificate").
+        Raises Invalid("connection") or Unavailable("full").
         """
         try:
             sock = checked_socket(descriptor)
         except Invalid:
             _taken.add("invalid")
             raise
-        context = self._context()
-        if context is None or self._count >= self._max_connections:
+        if self._count >= self._max_connections:
             sock.close()
-            _taken.add("not_ready" if context is None else "full")
-            raise Unavailable("certificate" if context is None else "full")
+            _taken.add("full")
+            raise Unavailable("full")
         self._change_count(1)
-        task = asyncio.get_running_loop().create_task(self._serve(sock, context))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        task = asyncio.get_running_loop().create_task(self._serve(sock))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def close(self) -> None:
         """End every connection."""
-        for task in self._handshakes:
+        for task in self._serving:
             task.cancel()
         await self._server.shutdown(CLOSE_TIMEOUT_S)
 
-    async def _serve(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        """Shake hands; the connection is counted until its protocol loses it, or until no handshake came about."""
-        protocols: list[QuietProtocol] = []
+    async def _serve(self, sock: socket.socket) -> None:
+        """Serve one connection, which is counted until it is lost."""
+        deadline = asyncio.get_running_loop().time() + self._handshake_timeout_s
+        outcome = "no_header"
+        try:
+            async with asyncio.timeout_at(deadline):
+                holder = await take_holder(sock)
+            outcome = "address_full"
+            with self._hold(holder):
+                outcome = "no_tls"
+                async with asyncio.timeout_at(deadline):
+                    protocols = await look_for_protocols(sock)
+                context = self._context(protocols)
+                if context is None:
+                    outcome = "not_ready"
+                    return
+                lost = await self._shake_hands(sock, context)
+                outcome = "served"
+                _taken.add(outcome)
+                await lost.wait()
+        except (PraxisError, OSError, TimeoutError):  # ssl.SSLError is an OSError
+            pass
+        finally:
+            if outcome != "served":
+                sock.close()
+                _taken.add(outcome)
+            self._change_count(-1)
+
+    @contextmanager
+    def _hold(self, holder: Holder) -> Iterator[None]:
+        """Count a connection of this holder; Unavailable("address_full") at the cap."""
+        if self._held.get(holder, 0) >= self._max_connections_per_address:
+            raise Unavailable("address_full")
+        self._held[holder] += 1
+        try:
+            yield
+        finally:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]  # an address is known no longer than it is connected
+
+    async def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> asyncio.Event:
+        """Begin TLS and HTTP; the event comes when the connection is lost. Raises OSError or TimeoutError."""
+        lost = asyncio.Event()
 
         def make_protocol() -> QuietProtocol:
             protocol = QuietProtocol(self._server, self._limits, headers.EVERY_ANSWER)
-            protocols.append(protocol)
+            protocol.on_lost = lost.set
             return protocol
 
-        served = False
-        try:
-            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                make_protocol,
-                sock,
-                ssl=context,
-                ssl_handshake_timeout=self._handshake_timeout_s,
-                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
-            )
-            served = not transport.is_closing()
-            _taken.add("served")
-        except (OSError, TimeoutError):  # ssl.SSLError is an OSError: whoever it was speaks no TLS 1.3 to this name
-            _taken.add("no_tls")
-            sock.close()
-        finally:
-            if served:
-                protocols[0].on_lost = lambda: self._change_count(-1)
-            else:
-                self._change_count(-1)
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+            make_protocol,
+            sock,
+            ssl=context,
+            ssl_handshake_timeout=self._handshake_timeout_s,
+            ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+        )
+        if transport.is_closing():  # and may never have told its protocol
+            lost.set()
+        return lost
 
     def _change_count(self, change: int) -> None:
         self._count += change

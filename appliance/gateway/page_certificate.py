@@ -52,8 +52,8 @@ class PageCertificate:
         self._context: ssl.SSLContext | None = None
         self._key = self._load_or_make_key()
 
-    def context(self) -> ssl.SSLContext | None:
-        """Give the TLS context of the moment; None until a certificate was found."""
+    def context(self, protocols: tuple[bytes, ...] = ()) -> ssl.SSLContext | None:
+        """Give the TLS context of the moment for the offered protocols; None until a certificate was found."""
         return self._context
 
     def write_request(self) -> None:

@@ -14,6 +14,9 @@ class GatewaySettings(Settings, frozen=True):
     certificate: str = "/run/praxissafe-page/certificate/page.pem"
 
     max_connections: int = 256
+    #: Of one IPv4 address or one IPv6 /64: a clinic's or a mobile network's patients share one.
+    max_connections_per_address: int = 64
+    #: For the first bytes, and then for the TLS handshake.
     handshake_timeout_s: float = 15.0
     #: From the start of a connection, and from each answer, to the next whole request.
     idle_timeout_s: float = 30.0

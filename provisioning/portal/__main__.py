@@ -1,5 +1,8 @@
 """`python -m provisioning.portal SETTINGS.toml`: run a portal until SIGTERM or SIGINT.
 
+The first such signal drains it: it accepts no more, sends its boxes elsewhere, and ends with its last relay. The
+second ends it at once. A new process may listen on the same port before.
+
 Exit status 2 for wrong settings, 1 when a bug ended it (its type and place on standard error, never its message).
 """
 
@@ -10,6 +13,7 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ async def run(settings: PortalSettings) -> None:
     """Serve until told to stop."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+    asked = asyncio.Event()
     bugs: list[BaseException] = []
 
     def take_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -37,17 +42,33 @@ async def run(settings: PortalSettings) -> None:
             bugs.append(failure)
             stopped.set()
 
+    def take_signal() -> None:
+        (stopped if asked.is_set() else asked).set()
+
     loop.set_exception_handler(take_failure)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, take_signal)
     async with open_portal(settings) as portal:
         if portal.registry.unusable:
             print(f"portal unusable_records={portal.registry.unusable}", file=sys.stderr, flush=True)
         print(f"portal ready port={portal.port}", file=sys.stderr, flush=True)
-        await stopped.wait()
+        await first_of(asked.wait(), stopped.wait())
+        print("portal draining", file=sys.stderr, flush=True)
+        await first_of(portal.drain(), stopped.wait())
         portal.counts.say()
+    print("portal ended", file=sys.stderr, flush=True)
     if bugs:
         raise bugs[0]
+
+
+async def first_of(*awaited: Coroutine[object, object, object]) -> None:
+    """Wait until one has ended and cancel the others; a failure is raised."""
+    tasks = [asyncio.ensure_future(each) for each in awaited]
+    done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+    for task in done:
+        task.result()
 
 
 def main(arguments: list[str]) -> int:

@@ -41,6 +41,30 @@ class PortalContext(ssl.SSLContext):
     certificate_sha256: bytes
 
 
+class FrontCertificate:
+    """The certificate that a front shows which ends the TLS of the portal's name; read again when its file changed.
+
+    Raises Invalid "settings" for a file that is missing or no certificate.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed_at = -1
+        self._sha256 = b""
+        self.sha256()
+
+    def sha256(self) -> bytes:
+        """Give the SHA-256 of the first certificate in the file (DER)."""
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+            if changed_at != self._changed_at:
+                self._sha256 = x509.load_pem_x509_certificate(self._path.read_bytes()).fingerprint(hashes.SHA256())
+                self._changed_at = changed_at
+        except (OSError, ValueError) as error:
+            raise Invalid("settings") from error
+        return self._sha256
+
+
 class Authority:
     """The keys and certificates in one state folder; made if absent."""
 

@@ -11,21 +11,24 @@ import datetime
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 
 from appliance.formats.revocation import Revocation
-from provisioning.portal.authority import Authority, PortalContext
+from provisioning.portal.authority import Authority, FrontCertificate, PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.control import Control
 from provisioning.portal.counts import Counts
 from provisioning.portal.door import Door
+from provisioning.portal.inside import Inside
 from provisioning.portal.makers import Makers
 from provisioning.portal.own_connections import OwnConnections
+from provisioning.portal.patients import Patients
 from provisioning.portal.registration import Registration
 from provisioning.portal.registry import Registry
 from provisioning.portal.routes import make_application
@@ -48,17 +51,44 @@ class Portal:
     boxes: Boxes
     own: OwnConnections
     registry: Registry
+    patients: Patients
+    control: Control
+    door: Door
+    settings: PortalSettings
+    front_port: int = 0
+
+    async def drain(self) -> None:
+        """Accept no more, send the boxes elsewhere one after another, and wait until the last relay is over.
+
+        Boxes leave no faster than another portal lets them in (`max_logins_per_s`). Gives up after `drain_limit_s`.
+        """
+        self.control.draining = True
+        self.door.stop_accepting()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_limit_s):
+                for login in self.boxes.all():
+                    login.leave()
+                    await asyncio.sleep(1 / self.settings.max_logins_per_s)
+                await self.patients.gone()
 
 
 class _Certificates:
-    """The context in use; replaced when the leaf nears its end. Connections keep theirs."""
+    """The context in use, replaced when the leaf nears its end (connections keep theirs); the front's certificate."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, front_path: str) -> None:
+        self._front = FrontCertificate(Path(front_path)) if front_path else None
         self._authority = authority
         self._context = authority.context(_now())
 
     def context(self) -> PortalContext:
         return self._context
+
+    def shown(self, transport: asyncio.Transport) -> bytes | None:
+        """Give the SHA-256 of the certificate that a connection was shown; None when nobody knows."""
+        context = transport.get_extra_info("sslcontext")
+        if context is not None:
+            return cast(PortalContext, context).certificate_sha256
+        return self._front.sha256() if self._front else None
 
     def renew(self) -> None:
         if self._authority.needs_renewal(_now()):
@@ -74,7 +104,7 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
     counts = Counts()
     registry = Registry(state / "registry", settings.portal_name, settings.stations)
     authority = Authority(state, settings.portal_name, _now())
-    certificates = _Certificates(authority)
+    certificates = _Certificates(authority, settings.front_certificate)
     boxes = Boxes(settings, counts)
     own = OwnConnections(2 * settings.handshake_timeout_s)
     registration = Registration(
@@ -88,29 +118,54 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
             boxes.logout(login)
 
     control = Control(settings, registry, boxes, own, counts)
-    application = make_application(registration, control, revoke)
+    application = make_application(registration, control, revoke, certificates.shown)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     server = runner.server
     if server is None:
         raise RuntimeError  # setup makes it
-    door = Door(settings, registry, boxes, own, counts, server, certificates.context)
+
+    def serve_own(left: Callable[[], None]) -> Inside:
+        return Inside(boxes, own, counts, server, left)
+
+    patients = Patients(settings, registry, boxes, counts)
+    door = Door(settings, boxes, patients, own, counts, serve_own, certificates.context)
+    listener = _listen(settings.listen_address, settings.listen_port)
     try:
-        with contextlib.closing(_listen(settings)) as listener:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(door.serve(listener)),
-                    group.create_task(_tidy(boxes, door)),
-                    group.create_task(_say_counts(counts)),
-                    group.create_task(_renew(certificates)),
-                ]
-                port = listener.getsockname()[1]
-                try:
-                    yield Portal(port, authority.authority_path, counts, boxes, own, registry)
-                finally:
-                    for task in tasks:
-                        task.cancel()
+        port = listener.getsockname()[1]
+        front = (
+            _listen(settings.front_listen_address, settings.front_listen_port)
+            if settings.front_listen_port is not None
+            else None
+        )
+        front_port = front.getsockname()[1] if front else 0
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(door.serve(listener, front)),
+                group.create_task(_tidy(boxes, patients, own, counts)),
+                group.create_task(_say_counts(counts)),
+                group.create_task(_renew(certificates)),
+            ]
+            try:
+                yield Portal(
+                    port,
+                    authority.authority_path,
+                    counts,
+                    boxes,
+                    own,
+                    registry,
+                    patients,
+                    control,
+                    door,
+                    settings,
+                    front_port,
+                )
+            finally:
+                for task in tasks:
+                    task.cancel()
     finally:
+        listener.close()
+        patients.close()
         boxes.close()
         await runner.cleanup()
 
@@ -119,19 +174,21 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _listen(settings: PortalSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.listen_address else socket.AF_INET
-    listener = socket.create_server((settings.listen_address, settings.listen_port), family=family, backlog=BACKLOG)
+def _listen(address: str, port: int) -> socket.socket:
+    """Listen beside an earlier process that drains (SO_REUSEPORT, socket(7): of the same user)."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=BACKLOG, reuse_port=True)
     listener.setblocking(False)
     return listener
 
 
-async def _tidy(boxes: Boxes, door: Door) -> None:
+async def _tidy(boxes: Boxes, patients: Patients, own: OwnConnections, counts: Counts) -> None:
     while True:
         await asyncio.sleep(TIDY_INTERVAL_S)
         now = asyncio.get_running_loop().time()
         boxes.tidy(now)
-        door.tidy(now)
+        patients.tidy(now)
+        counts.timeouts += own.tidy(now)
 
 
 async def _say_counts(counts: Counts) -> None:

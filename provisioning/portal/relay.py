@@ -66,6 +66,9 @@ class _Direction:
 class Relay:
     """One relayed connection. `run` ends when both directions ended, one broke, or `end` was called."""
 
+    #: A half-close always passes through (copying.Copy).
+    leaving = False
+
     def __init__(self, patient: socket.socket, box: socket.socket, pipes: Pipes) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipes = pipes

@@ -1,6 +1,7 @@
 """What the portal answers on its own name: control connections, device records, and whether it is up.
 
-    GET  /control   WebSocket; control.py
+    GET  /control           WebSocket; control.py
+    GET  /control/streams   the same, and patients come on it too
     POST /devices   a device record and the TPM's identity as JSON -> 200 there already, 202 a question to the TPM
     POST /proofs    the TPM's answer -> 201 registered
     POST /revocations   a station takes a box back for good -> 200
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -24,7 +25,7 @@ from aiohttp import web
 from appliance.core.errors import Invalid, PraxisError, Refused, Tampered
 from appliance.formats.registration import MAX_APPLICATION_BYTES, Application, Proof
 from appliance.formats.revocation import Revocation
-from provisioning.portal.authority import PortalContext
+from appliance.formats.tunnel_control import CONTROL_PATH, STREAMS_PATH
 from provisioning.portal.control import Control
 from provisioning.portal.registration import Registration
 
@@ -50,16 +51,24 @@ STATUSES = {
 
 
 def make_application(
-    registration: Registration, control: Control, revoke: Callable[[Revocation], None]
+    registration: Registration,
+    control: Control,
+    revoke: Callable[[Revocation], None],
+    shown_certificate: Callable[[asyncio.Transport], bytes | None],
 ) -> web.Application:
-    """Give the application; the caller runs it under the portal's TLS. `revoke` takes a box out of the register."""
+    """Give the application; the caller runs it under the portal's TLS. `revoke` takes a box out of the register.
+
+    `shown_certificate` gives the SHA-256 of the certificate that the other end of a connection was shown.
+    """
 
     async def answer_control(request: web.Request) -> web.StreamResponse:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
-        context = cast(PortalContext, transport.get_extra_info("sslcontext"))
-        return await control.serve(request, context.certificate_sha256)
+        certificate_sha256 = shown_certificate(transport)
+        if certificate_sha256 is None:
+            return web.Response(status=503, headers={"Retry-After": "30"})
+        return await control.serve(request, certificate_sha256, over_streams=request.path == STREAMS_PATH)
 
     async def answer_devices(request: web.Request) -> web.Response:
         try:
@@ -93,7 +102,8 @@ def make_application(
 
     application = web.Application(client_max_size=MAX_APPLICATION_BYTES, middlewares=[_report_bug])
     application.on_response_prepare.append(say_little)
-    application.router.add_get("/control", answer_control)
+    application.router.add_get(CONTROL_PATH, answer_control)
+    application.router.add_get(STREAMS_PATH, answer_control)
     application.router.add_post("/devices", answer_devices)
     application.router.add_post("/proofs", answer_proofs)
     application.router.add_post("/revocations", answer_revocations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import tomllib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from provisioning.portal.makers import Makers
 MAX_SETTINGS_BYTES = 64 * 1024
 STATION_KEY_BYTES = 32
 PCR_BYTES = 32
+MAX_PORT = 65_535
 
 
 class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,11 +33,30 @@ class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tpm_makers: str
     #: PCR 11 of the releases that may be registered, as hexadecimal digits; none means every measured boot.
     boot_images: tuple[str, ...] = ()
+    #: A second listener, for a front that says PROXY v2 on every connection and may end the TLS of the portal's
+    #: name; nothing else may reach it. No port: none. `front_certificate`: PEM of the certificate that front shows.
+    front_listen_address: str = "127.0.0.1"
+    front_listen_port: int | None = None
+    front_certificate: str = ""
+    #: Loopback "address:port" that answers GET /metrics; none if empty.
+    metrics_listen: str = ""
+    #: How long a connection may take to say what it is.
     handshake_timeout_s: float = 10.0
+    #: A relay in which no byte moves for this long is ended.
     idle_timeout_s: float = 300.0
+    #: Connections that are relayed or have not said yet what they are.
     max_connections: int = 4096
+    #: Of these, and of those to the portal's own name, from one line (limits.py).
+    max_connections_per_address: int = 512
+    #: TLS handshakes with the portal's own name per second, from one line; four seconds' worth at once.
+    max_handshakes_per_s_per_address: float = 64.0
+    #: Control connections upgraded per second; others are told when to come again.
+    max_logins_per_s: float = 200.0
+    #: Control connections that have not proved a box yet.
     max_unproved: int = 256
     max_connections_per_box: int = 256
+    #: After SIGTERM, relays may go on for this long.
+    drain_limit_s: float = 3600.0
     spare_connections: int = 4
     spare_lifetime_s: float = 240.0
 
@@ -62,16 +83,31 @@ def read_portal_settings(path: Path) -> PortalSettings:
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise Invalid("settings") from error
     check_host_name(settings.portal_name)
-    limits = (settings.max_connections, settings.max_unproved, settings.max_connections_per_box)
+    limits = (settings.max_connections, settings.max_connections_per_address, settings.max_unproved)
+    rates = (settings.max_handshakes_per_s_per_address, settings.max_logins_per_s, settings.max_connections_per_box)
     times = (settings.handshake_timeout_s, settings.idle_timeout_s, settings.spare_lifetime_s)
-    if min(limits) < 1 or min(times) <= 0 or settings.spare_connections < 0:
+    if min(*limits, *rates) < 1 or min(times) <= 0 or min(settings.spare_connections, settings.drain_limit_s) < 0:
         raise Invalid("settings")
+    if settings.metrics_listen:
+        loopback_of(settings.metrics_listen)
     for text in settings.station_keys:
         _station_key(text)
     for text in settings.boot_images:
         _digest(text)
     Makers.read(Path(settings.tpm_makers))
     return settings
+
+
+def loopback_of(listen: str) -> tuple[str, int]:
+    """Give address and port of a loopback "address:port" ("[::1]:9100" for IPv6). Raises Invalid."""
+    address, _, port = listen.rpartition(":")
+    address = address.strip("[]")
+    try:
+        if ipaddress.ip_address(address).is_loopback and 0 <= int(port) <= MAX_PORT:
+            return address, int(port)
+    except ValueError:
+        pass
+    raise Invalid("settings")
 
 
 def _digest(text: str) -> bytes:

@@ -1,6 +1,6 @@
 """Tokens for work connections: 128 bits, single use, gone after TOKEN_LIFETIME_S. Pure: `now` is an argument.
 
-A token belongs to one login of one box, not to the box: a new login makes the old one's tokens worthless.
+A token belongs to one login of one box, not to the box: boxes.py takes none of a login that is closed.
 """
 
 from __future__ import annotations
@@ -49,10 +49,6 @@ class Tokens(Generic[Owner]):
             del self._issued[token]
             owners.append(issued.owner)
         return owners
-
-    def forget(self, owner: Owner) -> None:
-        """Drop every token of `owner`."""
-        self._issued = {token: issued for token, issued in self._issued.items() if issued.owner is not owner}
 
     def __len__(self) -> int:
         return len(self._issued)

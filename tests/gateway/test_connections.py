@@ -26,7 +26,7 @@ def test_a_connected_tcp_socket_is_taken() -> None:
         assert sock.getpeername() == client.getsockname()
 
 
-@pytest.mark.parametrize("what", ["file", "pipe", "listener", "unconnected", "udp", "unix"])
+@pytest.mark.parametrize("what", ["file", "pipe", "listener", "unconnected", "udp", "unix datagrams", "unix packets"])
 def test_any_other_descriptor_is_refused_and_closed(what: str) -> None:
     def make() -> int:
         match what:
@@ -42,8 +42,10 @@ def test_any_other_descriptor_is_refused_and_closed(what: str) -> None:
                 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 udp.connect(("127.0.0.1", 9))
                 return udp.detach()
+            case "unix datagrams":
+                return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].detach()
             case _:
-                return socket.socketpair()[0].detach()
+                return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)[0].detach()
 
     descriptor = make()
     with pytest.raises(Invalid):

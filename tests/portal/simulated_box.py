@@ -1,7 +1,7 @@
 """A box made by hand, that can also do what no real one does: prove with another key, replay, keep silent.
 
 It speaks to a real portal over real TLS, by the formats alone. `SimulatedBox.serve` answers patients by a function of
-the connected socket, so a test decides what stands at the end of a work connection.
+the connected socket, so a test decides what stands at the end of a work connection, a wrapped one or a stream.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import nacl.signing
@@ -28,12 +28,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from appliance.core.errors import PraxisError
 from appliance.formats import tunnel_control as control
 from appliance.formats.attestation import qualifying_data
 from appliance.formats.device_record import DeviceRecord, make_record, sign_record
 from appliance.formats.endorsement import read_endorsement
+from appliance.formats.proxy_header import FIXED_BYTES, Address, decode_proxy_header
 from appliance.formats.registration import Application, Asked, Proof
-from appliance.formats.yamux import DataReceived, Session, StreamFinished, StreamReset
+from appliance.formats.yamux import DataReceived, Event, Session, StreamFinished, StreamOpened, StreamReset, Writable
+from provisioning.portal.pool import PooledLogin
 from provisioning.portal.portal import Portal, open_portal
 from provisioning.portal.settings import PortalSettings
 from tests.simulators.attesting_tpm import MAKER, AttestingTpm
@@ -43,6 +46,7 @@ STATION = nacl.signing.SigningKey(b"s" * 32)
 STATION_KEY = base64.urlsafe_b64encode(bytes(STATION.verify_key)).rstrip(b"=").decode()
 
 Answer = Callable[[socket.socket], Awaitable[None]]
+Mode = Literal["raw", "wrapped", "streams"]
 
 
 @asynccontextmanager
@@ -83,24 +87,29 @@ def sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
 
 
 class ControlClient:
-    """The box's end of one control connection, frame by frame."""
+    """The box's end of one control connection, frame by frame; what is said on other streams goes to `on_stream`."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, address: tuple[str, int]) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, address: tuple[str, int], *, streams: bool) -> None:
         self._socket = socket
         self.address = address
         tls = socket.get_extra_info("ssl_object")
-        self.certificate_sha256 = hashlib.sha256(tls.getpeercert(binary_form=True)).digest()
-        self._session = Session("client", max_streams=1)
-        self._stream = self._session.open_stream()
+        self.certificate_sha256 = hashlib.sha256(tls.getpeercert(binary_form=True)).digest() if tls else b""
+        self.session = Session("client", max_streams=257 if streams else 1)
+        self.on_stream: Callable[[Event], None] = lambda _: None
+        self._stream = self.session.open_stream()
         self._received = bytearray()
 
     async def say(self, *frames: control.Frame) -> None:
         for frame in frames:
-            self._session.send(self._stream, control.encode_frame(frame))
+            self.session.send(self._stream, control.encode_frame(frame))
         await self.flush()
 
+    async def say_bytes(self, data: bytes) -> None:
+        """Say these bytes as one WebSocket message, whatever they are."""
+        await self._socket.send_bytes(data)
+
     async def flush(self) -> None:
-        while data := self._session.bytes_to_send():
+        while data := self.session.bytes_to_send(47 * 1024):
             await self._socket.send_bytes(data)
 
     async def hear(self) -> control.Frame | None:
@@ -109,30 +118,105 @@ class ControlClient:
             message = await self._socket.receive()
             if message.type is not aiohttp.WSMsgType.BINARY:
                 return None
-            for event in self._session.receive(message.data):
+            for event in self.session.receive(message.data):
                 match event:
-                    case DataReceived(stream, data):
+                    case DataReceived(stream, data) if stream == self._stream:
                         self._received += data
-                        self._session.consumed(stream, len(data))
-                    case StreamFinished() | StreamReset():
+                        self.session.consumed(stream, len(data))
+                    case StreamFinished(stream) | StreamReset(stream) if stream == self._stream:
                         return None
+                    case _:
+                        self.on_stream(event)
+            await self.flush()
         frame = control.decode_frame(bytes(self._received[: control.FRAME_BYTES]))
         del self._received[: control.FRAME_BYTES]
         return frame
 
 
 @asynccontextmanager
-async def control_client(port: int, authority: Path) -> AsyncIterator[ControlClient]:
+async def control_client(
+    port: int, authority: Path, path: str = control.CONTROL_PATH, name: str = PORTAL_NAME
+) -> AsyncIterator[ControlClient]:
     """Dial the portal's control connection, its authority pinned."""
     context = ssl.create_default_context(cafile=str(authority))
     address = ("127.0.0.1", port)
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(f"https://127.0.0.1:{port}/control", ssl=context, server_hostname=PORTAL_NAME) as upgraded,
+        session.ws_connect(f"https://127.0.0.1:{port}{path}", ssl=context, server_hostname=name) as upgraded,
     ):
-        client = ControlClient(upgraded, address)
+        client = ControlClient(upgraded, address, streams=path == control.STREAMS_PATH)
         await client.flush()
         yield client
+
+
+class StreamPatients:
+    """The box's end of patients' streams: each is one end of a socket pair, as the tunnel hands it to gateway."""
+
+    def __init__(self, client: ControlClient, group: asyncio.TaskGroup, answer: Answer) -> None:
+        self._client = client
+        self._group = group
+        self._answer = answer
+        self._inbound: dict[int, asyncio.Queue[bytes]] = {}
+        self._room: dict[int, asyncio.Event] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        client.on_stream = self.take
+
+    def take(self, event: Event) -> None:
+        match event:
+            case StreamOpened(stream):
+                self._inbound[stream] = asyncio.Queue()
+                self._room[stream] = asyncio.Event()
+                self.tasks.add(self._group.create_task(self._carry(stream)))
+            case DataReceived(stream, data):
+                self._inbound[stream].put_nowait(data)
+            case StreamFinished(stream):
+                self._inbound[stream].put_nowait(b"")
+            case StreamReset(stream):
+                self._inbound[stream].put_nowait(b"")
+                self._room[stream].set()
+            case Writable(stream) if stream in self._room:
+                self._room[stream].set()
+
+    async def _carry(self, stream: int) -> None:
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.setblocking(False)
+
+        async def inward() -> None:
+            with contextlib.suppress(OSError):
+                while data := await self._inbound[stream].get():
+                    await loop.sock_sendall(near, data)
+                    self._client.session.consumed(stream, len(data))
+                    await self._client.flush()
+                near.shutdown(socket.SHUT_WR)
+
+        async def outward() -> None:
+            while True:
+                room = self._client.session.room(stream)
+                if not room:
+                    self._room[stream].clear()
+                    await self._room[stream].wait()
+                    if not self._client.session.room(stream):  # the portal reset it
+                        near.shutdown(socket.SHUT_RDWR)
+                        return
+                    continue
+                data = await loop.sock_recv(near, min(room, 65536))
+                with contextlib.suppress(PraxisError):  # the portal reset it meanwhile
+                    if data:
+                        self._client.session.send(stream, data)
+                    else:
+                        self._client.session.finish(stream)
+                await self._client.flush()
+                if not data:
+                    return
+
+        with contextlib.closing(near), contextlib.closing(far):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(inward())
+                group.create_task(outward())
+                with contextlib.closing(far):
+                    await self._answer(far)
 
 
 class SimulatedBox:
@@ -145,6 +229,8 @@ class SimulatedBox:
         self.host_name = f"praxis-{self.box.hex()[:8]}.localhost"
         self.certificate_path = folder / f"{self.box.hex()}.pem"
         self.orders = 0
+        #: Who the portal said each patient was.
+        self.sources: list[tuple[Address, int] | None] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_context: ssl.SSLContext | None = None
 
@@ -234,47 +320,109 @@ class SimulatedBox:
         await done.wait()
 
     @asynccontextmanager
-    async def serve(self, portal: Portal, answer: Answer | None = None) -> AsyncIterator[None]:
+    async def serve(self, portal: Portal, answer: Answer | None = None, mode: Mode = "raw") -> AsyncIterator[None]:
         """Log in and follow orders until the block ends; waits until the spares stand."""
-        async with control_client(portal.port, portal.authority_path) as client:
+        path = control.STREAMS_PATH if mode == "streams" else control.CONTROL_PATH
+        async with control_client(portal.port, portal.authority_path, path) as client:
             assert await self.log_in(client) == control.Accepted()
             async with asyncio.TaskGroup() as group:
-                following = group.create_task(self._follow(client, group, answer or self.tls_echo))
+                greeted = self._greeted(answer or self.tls_echo)
+                patients = StreamPatients(client, group, greeted)
+                following = group.create_task(self._follow(client, group, greeted, portal, mode))
                 login = portal.boxes.get(self.box)
                 assert login is not None
-                while login.spare_count < 4:
+                while isinstance(login, PooledLogin) and login.spare_count < 4:
                     await asyncio.sleep(0)
                 try:
                     yield
                 finally:
                     following.cancel()
-                    for task in self._tasks:
+                    for task in self._tasks | patients.tasks:
                         task.cancel()
 
-    async def _follow(self, client: ControlClient, group: asyncio.TaskGroup, answer: Answer) -> None:
+    async def _follow(
+        self, client: ControlClient, group: asyncio.TaskGroup, answer: Answer, portal: Portal, mode: Mode
+    ) -> None:
         while (frame := await client.hear()) is not None:
             match frame:
+                case control.Open(token) if mode == "wrapped":
+                    self.orders += 1
+                    self._tasks.add(group.create_task(self._wrapped_work(portal, token, answer)))
                 case control.Open(token):
                     self.orders += 1
                     self._tasks.add(group.create_task(self._work(client.address, token, answer)))
                 case control.Ping(value):
                     await client.say(control.Pong(value))
 
-    async def _work(self, address: tuple[str, int], token: bytes, answer: Answer) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.closing(await dial_with(address, control.encode_work_preface(token))) as sock:
-            ready = asyncio.Event()
-            loop.add_reader(sock, ready.set)
+    def _greeted(self, answer: Answer) -> Answer:
+        """Read the portal's header first, as gateway does."""
+
+        async def greet(sock: socket.socket) -> None:
             try:
-                await ready.wait()
-            finally:
-                loop.remove_reader(sock)
-            try:
-                first = sock.recv(1, socket.MSG_PEEK)
-            except OSError:
+                self.sources.append(await read_proxy_header(sock))
+            except ConnectionError:  # a spare that was never used
                 return
-            if first:
-                await answer(sock)
+            await answer(sock)
+
+        return greet
+
+    async def _work(self, address: tuple[str, int], token: bytes, answer: Answer) -> None:
+        with contextlib.closing(await dial_with(address, control.encode_work_preface(token))) as sock:
+            await answer(sock)
+
+    async def _wrapped_work(self, portal: Portal, token: bytes, answer: Answer) -> None:
+        """The same inside the portal's TLS; what stands at its end sees one end of a socket pair."""
+        reader, writer = await dial_wrapped(portal, control.encode_work_preface(token))
+        near, far = socket.socketpair()
+        for each in (near, far):
+            each.setblocking(False)
+        with contextlib.closing(near), contextlib.closing(far), contextlib.closing(writer):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pour(reader, near))
+                returning = group.create_task(drain(near, writer))
+                with contextlib.closing(far):
+                    await answer(far)
+                await returning
+                writer.close()
+
+
+async def dial_wrapped(portal: Portal, first_bytes: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Give a TLS connection to the portal's own name that has said `first_bytes`."""
+    context = ssl.create_default_context(cafile=str(portal.authority_path))
+    reader, writer = await asyncio.open_connection("127.0.0.1", portal.port, ssl=context, server_hostname=PORTAL_NAME)
+    writer.write(first_bytes)
+    return reader, writer
+
+
+async def pour(reader: asyncio.StreamReader, sock: socket.socket) -> None:
+    """Bring every byte of a stream to a socket."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            await loop.sock_sendall(sock, data)
+        sock.shutdown(socket.SHUT_WR)
+
+
+async def drain(sock: socket.socket, writer: asyncio.StreamWriter) -> None:
+    """Bring every byte of a socket to a stream."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        while data := await loop.sock_recv(sock, 65536):
+            writer.write(data)
+            await writer.drain()
+
+
+async def read_proxy_header(sock: socket.socket) -> tuple[Address, int] | None:
+    """Take the header off a connection and give the source it names. Raises ConnectionError at its end."""
+    loop = asyncio.get_running_loop()
+    received = b""
+    while (header := decode_proxy_header(received)) is None:
+        wanted = FIXED_BYTES if len(received) < FIXED_BYTES else FIXED_BYTES + int.from_bytes(received[14:16], "big")
+        data = await loop.sock_recv(sock, wanted - len(received))
+        if not data:
+            raise ConnectionError
+        received += data
+    return header.source
 
 
 async def dial_with(address: tuple[str, int], first_bytes: bytes) -> socket.socket:

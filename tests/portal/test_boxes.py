@@ -11,15 +11,17 @@ import pytest
 
 from appliance.core.errors import Unavailable
 from appliance.formats.tunnel_control import Frame, Open
-from provisioning.portal.boxes import Boxes, Login
+from provisioning.portal.boxes import Boxes
+from provisioning.portal.carriers import RawCarrier
 from provisioning.portal.counts import Counts
+from provisioning.portal.pool import PooledLogin
 from provisioning.portal.settings import PortalSettings
 
 BOX = b"b" * 16
 
 
 class Fixture:
-    """A logged-in box whose frames are kept and whose connections are socket pairs."""
+    """A logged-in box whose orders are kept and whose connections are socket pairs; the end of its control too."""
 
     def __init__(self, tmp_path: Path, **limits: object) -> None:
         settings = PortalSettings(
@@ -29,22 +31,27 @@ class Fixture:
             **limits,  # type: ignore[arg-type]
         )
         self.boxes = Boxes(settings, Counts())
-        self.said: list[Frame] = []
+        self.said: list[Open] = []
         self.hung_up = 0
         self.login = self.log_in()
         self.ends: list[socket.socket] = []
 
-    def log_in(self) -> Login:
-        login = self.boxes.login(BOX, self.said.append, self.hang_up, now=0.0)
-        login.tidy(0.0)
-        return login
+    def log_in(self) -> PooledLogin:
+        return self.boxes.login(BOX, self, now=0.0)
+
+    def say(self, frame: Frame) -> None:
+        if isinstance(frame, Open):
+            self.said.append(frame)
 
     def hang_up(self) -> None:
         self.hung_up += 1
 
+    def leave(self) -> None:
+        self.hung_up += 1
+
     def connect(self, now: float = 0.0) -> list[bool]:
         """Follow all open orders, as a box does."""
-        orders, self.said[:] = [frame for frame in self.said if isinstance(frame, Open)], []
+        orders, self.said[:] = list(self.said), []
         return [self.connect_with(order.token, now) for order in orders]
 
     def connect_with(self, token: bytes, now: float) -> bool:
@@ -52,7 +59,7 @@ class Fixture:
         portal_end.setblocking(False)
         box_end.setblocking(False)
         self.ends.append(box_end)
-        return self.boxes.work_connection_arrived(token, portal_end, now)
+        return self.boxes.work_connection_arrived(token, RawCarrier(portal_end), now)
 
     def close(self) -> None:
         self.boxes.close()
@@ -72,7 +79,7 @@ async def test_four_spares_are_ordered_and_none_more(tmp_path: Path) -> None:
 async def test_a_spare_that_is_taken_is_ordered_anew(tmp_path: Path) -> None:
     with contextlib.closing(Fixture(tmp_path)) as fixture:
         fixture.connect()
-        async with fixture.login.work_connection():
+        async with fixture.login.carrier():
             assert len(fixture.said) == 1
 
 
@@ -103,8 +110,8 @@ async def test_a_spare_that_ended_or_spoke_first_is_not_given_to_a_patient(tmp_p
         for end in fixture.ends[2:]:
             end.send(b"x")
         fixture.ends[1].close()
-        async with fixture.login.work_connection() as given:
-            given.send(b"to the patient's box")
+        async with fixture.login.carrier() as given:
+            given.greet(b"to the patient's box")
             assert fixture.ends[0].recv(100) == b"to the patient's box"
 
 
@@ -113,7 +120,7 @@ async def test_a_patient_waits_for_the_next_connection_when_no_spare_is_left(tmp
         assert fixture.said == []
 
         async def visit() -> bool:
-            async with fixture.login.work_connection():
+            async with fixture.login.carrier():
                 return True
 
         visiting = asyncio.ensure_future(visit())
@@ -126,10 +133,10 @@ async def test_a_box_has_no_more_connections_than_its_cap(tmp_path: Path) -> Non
     with contextlib.closing(Fixture(tmp_path, max_connections_per_box=2)) as fixture:
         assert len(fixture.said) == 2
         fixture.connect()
-        async with fixture.login.work_connection(), fixture.login.work_connection():
+        async with fixture.login.carrier(), fixture.login.carrier():
             assert fixture.said == []
             with pytest.raises(Unavailable):
-                async with fixture.login.work_connection():
+                async with fixture.login.carrier():
                     pass
 
 
@@ -137,7 +144,7 @@ async def test_a_new_login_ends_the_old_one_and_its_tokens(tmp_path: Path) -> No
     with contextlib.closing(Fixture(tmp_path)) as fixture:
         stale = [frame.token for frame in fixture.said if isinstance(frame, Open)]
         fixture.said.clear()
-        waiting = asyncio.ensure_future(fixture.login.work_connection().__aenter__())
+        waiting = asyncio.ensure_future(fixture.login.carrier().__aenter__())
         await asyncio.sleep(0)
         fixture.log_in()
         assert fixture.hung_up == 1
@@ -156,7 +163,7 @@ async def test_logging_out_a_replaced_login_leaves_the_new_one(tmp_path: Path) -
 async def test_connections_in_use_survive_a_new_login(tmp_path: Path) -> None:
     with contextlib.closing(Fixture(tmp_path)) as fixture:
         fixture.connect()
-        async with fixture.login.work_connection() as given:
+        async with fixture.login.carrier() as given:
             fixture.log_in()
-            given.send(b"still")
+            given.greet(b"still")
             assert fixture.ends[3].recv(10) == b"still"

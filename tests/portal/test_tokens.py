@@ -37,14 +37,6 @@ def test_an_unknown_token_is_nobodys() -> None:
     assert Tokens[str]().redeem(bytes(16), now=0.0) is None
 
 
-def test_the_tokens_of_an_ended_login_are_worthless() -> None:
-    tokens: Tokens[str] = Tokens()
-    mine, other = tokens.issue("ended", now=0.0), tokens.issue("live", now=0.0)
-    tokens.forget("ended")
-    assert tokens.redeem(mine, now=1.0) is None
-    assert tokens.redeem(other, now=1.0) == "live"
-
-
 def test_tokens_do_not_repeat() -> None:
     tokens: Tokens[str] = Tokens()
     assert len({tokens.issue("box", now=0.0) for _ in range(1000)}) == 1000

@@ -7,6 +7,7 @@ looking at the page and for driving it by a browser. Shares are sealed by the fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -31,6 +32,7 @@ from cryptography.x509.oid import NameOID
 from appliance.contracts.vault import VAULT, Describe, OpenShare, ShowShare
 from appliance.core.varlink import Interface, Peer, serve
 from appliance.formats.envelope import DocumentSealer
+from appliance.formats.proxy_header import encode_proxy_header
 from appliance.formats.share_link import derive, format_link, manifest_key
 from appliance.formats.share_manifest import Manifest, ManifestDocument, format_key, seal_manifest
 from appliance.gateway.connections import Connections
@@ -43,6 +45,7 @@ from tests.simulators.sample_documents import Sample, sample_documents
 
 HOST = "praxis-test.localhost"
 PIN = "271828"
+CARRIED_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,9 @@ async def run_patient_side(
     *,
     port: int = 0,
     max_connections: int = 64,
+    max_connections_per_address: int = 64,
     idle_timeout_s: float = 30.0,
+    handshake_timeout_s: float = 5.0,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[PatientSide]:
     """Run it on 127.0.0.1 in `folder`, which the caller removes."""
@@ -247,8 +252,9 @@ async def run_patient_side(
                 routes,
                 certificate.context,
                 max_connections=max_connections,
+                max_connections_per_address=max_connections_per_address,
                 idle_timeout_s=idle_timeout_s,
-                handshake_timeout_s=5,
+                handshake_timeout_s=handshake_timeout_s,
             )
             tasks = [
                 asyncio.create_task(serve(local, [(interface, vault.answers())], {os.getuid(): "gateway"})),
@@ -272,16 +278,37 @@ async def _fail_with(failure: asyncio.Future[None]) -> None:
 
 
 async def _pass_connections(listener: socket.socket, connections: Connections) -> None:
-    """What tunnel does with a patient's connection: passes a copy, closes its own."""
+    """What tunnel and the relay do: pass a stream that begins with the patient's address, and carry the bytes."""
     loop = asyncio.get_running_loop()
-    while True:
-        sock, _ = await loop.sock_accept(listener)
-        try:
-            connections.take(os.dup(sock.fileno()))
-        except Exception as error:  # the listener stands for tunnel, which only counts
-            print(f"refused: {error}", file=sys.stderr)
-        finally:
-            sock.close()
+    async with asyncio.TaskGroup() as carriers:
+        while True:
+            patient, address = await loop.sock_accept(listener)
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            near.send(encode_proxy_header(address[:2]))
+            try:
+                connections.take(far.detach())
+            except Exception as error:  # the listener stands for tunnel, which only counts
+                print(f"refused: {error}", file=sys.stderr)
+                patient.close()
+                near.close()
+            else:
+                carriers.create_task(_carry(patient, near))
+
+
+async def _carry(patient: socket.socket, near: socket.socket) -> None:
+    """Carry bytes both ways until either side ends."""
+    loop = asyncio.get_running_loop()
+
+    async def copy(source: socket.socket, target: socket.socket) -> None:
+        while data := await loop.sock_recv(source, CARRIED_BYTES):
+            await loop.sock_sendall(target, data)
+        raise ConnectionAbortedError
+
+    with patient, near, contextlib.suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as both:
+            both.create_task(copy(patient, near))
+            both.create_task(copy(near, patient))
 
 
 def zeros_and_more(length: int) -> Iterable[bytes]:
