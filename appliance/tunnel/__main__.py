@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from appliance.contracts.gateway import GATEWAY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
@@ -25,7 +26,7 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     """Serve local calls and keep the box connected."""
     settings = read_settings(TunnelSettings, "tunnel")
     status = Status(int(time.time()))
-    route = Route(settings.state, time.time, settings.retry_better_s)
+    route = Route(Path(settings.state), time.time, settings.retry_better_s)
     keepers = Keepers(Peer.of(VAULT, "vault"), Peer.of(GATEWAY, "gateway"), settings, route, status)
     answers = make_answers(status, route, keepers)
     async with asyncio.TaskGroup() as group:

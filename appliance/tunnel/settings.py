@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from appliance.core.settings import Settings
 from appliance.formats.tunnel_control import PING_INTERVAL_S
 
@@ -11,7 +9,7 @@ from appliance.formats.tunnel_control import PING_INTERVAL_S
 class TunnelSettings(Settings, frozen=True, kw_only=True):
     """Every key has a default; a box normally has no such file."""
 
-    state: Path = Path("/var/lib/praxissafe/tunnel")
+    state: str = "/var/lib/praxissafe/tunnel"
     backoff_first_s: float = 1.0
     backoff_cap_s: float = 60.0
     dial_timeout_s: float = 10.0

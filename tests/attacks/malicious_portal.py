@@ -34,8 +34,6 @@ READ_BYTES = 64 * 1024
 PIECES_BYTES = 32 * 1024
 WAIT_S = 10.0
 PEEK_PAUSE_S = 0.002
-#: Whether this version's boxes expect a PROXY header before a patient's bytes: the one place that says so.
-SAYS_WHO_COMES = False
 
 
 class Line:
@@ -231,7 +229,7 @@ class MaliciousPortal:
         self.patients = 0
         #: What went wrong in this portal itself: a box that says what it may not, or a mistake of a test.
         self.failures: list[BaseException] = []
-        self._ordered: dict[bytes, asyncio.Future[Line]] = {}
+        self._ordered: dict[bytes, asyncio.Future[Line | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def session(self, number: int) -> Conversation:
@@ -253,12 +251,13 @@ class MaliciousPortal:
                     token = secrets.token_bytes(control.TOKEN_BYTES)
                     self._ordered[token] = asyncio.get_running_loop().create_future()
                     await talk.say(control.Open(token))
-                    return await self._ordered[token]
+                    if (line := await self._ordered[token]) is not None:
+                        return line
                 await asyncio.sleep(0.01)
 
     def introduction(self, source: tuple[str, int]) -> bytes:
         """What goes before a patient's bytes."""
-        return encode_proxy_header(source) if SAYS_WHO_COMES else b""
+        return encode_proxy_header(source)
 
     async def serve(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -310,6 +309,8 @@ class MaliciousPortal:
             self.work.append(first + token)
             if first == control.PROBE_PREFIX:
                 await line.write(encode_proxy_header(None))
+                if token in self._ordered:  # spent; the patient's connection is ordered anew
+                    self._ordered[token].set_result(None)
                 return
             self.work_lines.append(line)
             if token in self._ordered:

@@ -226,7 +226,7 @@ async def test_a_patient_who_is_sent_to_another_box_is_not_served_by_it(scene: S
 async def test_connections_that_are_crossed_after_the_handshake_end(scene: Scene) -> None:
     """Two patients, two boxes; from the first question on each box hears the other's patient."""
     lines: list[tuple[Line, Line]] = []
-    both = asyncio.Event()
+    asking = asyncio.Barrier(2)
 
     async def crossing(patient: Line, box: Line) -> None:
         mine = len(lines)
@@ -236,9 +236,7 @@ async def test_connections_that_are_crossed_after_the_handshake_end(scene: Scene
             number = 0
             async for record in tls.records(patient):
                 if number == QUESTION:
-                    if len(lines) == 2:
-                        both.set()
-                    await both.wait()
+                    await asking.wait()
                 await (box if number < QUESTION else lines[1 - mine][1]).write(record)
                 number += 1
             box.end()

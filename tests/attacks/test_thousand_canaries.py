@@ -28,8 +28,8 @@ from tests.simulators.router import Router, router
 from tests.simulators.sample_documents import Sample
 from tests.simulators.wire import Wire, tapped
 
-#: Questions of each of the three kinds, in each mode.
-ROUNDS = 334
+#: Of three questions each, in each of three modes.
+ROUNDS = 112
 PATIENTS = 16
 
 

@@ -139,6 +139,7 @@ class OuterBox:
         """Wait for the tunnel's state."""
         async with asyncio.timeout(START_S):
             while True:
+                self.assert_alive()
                 with contextlib.suppress(Unavailable):
                     now = await self.state()
                     if now.state == state and now.spares >= spares:
@@ -232,7 +233,17 @@ async def outer_box(
     page_port: int = 0,
 ) -> AsyncIterator[OuterBox]:
     """Run a box whose portal is at `portal_port` of 127.0.0.1, in `folder`; patients come to `page_port`, if that is another."""
-    for name in ("run/root", "run/tunnel", "run/gateway", "etc", "spool", "state", "request", "certificate"):
+    for name in (
+        "run/root",
+        "run/tunnel",
+        "run/gateway",
+        "etc",
+        "tunnel",
+        "spool",
+        "state",
+        "request",
+        "certificate",
+    ):
         (folder / name).mkdir(parents=True, exist_ok=True)
     identity = identity or SimulatedBox(folder)
     authority = authority or Authority()
@@ -245,7 +256,7 @@ async def outer_box(
         portal_address=f"127.0.0.1:{portal_port}",
         portal_ca=portal_authority.read_text(),
     )
-    write_settings(folder, "tunnel", tunnel)
+    write_settings(folder, "tunnel", {"state": str(folder / "tunnel"), **tunnel})
     places = {
         "spool": str(folder / "spool"),
         "state": str(folder / "state"),
