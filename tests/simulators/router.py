@@ -61,7 +61,9 @@ class Router:
         return len(ways[:count])
 
     async def attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(
+            OSError, asyncio.IncompleteReadError, RuntimeError
+        ):  # RuntimeError: uvloop's, when it is closed
             first = await reader.readexactly(FIRST_BYTES)
             kind = "work" if first in WORK else "tls"
             if not self.lets(kind):
