@@ -15,6 +15,7 @@ import random
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.soak.downloads import Tally, Visit
 from tests.soak.slope import Slope, slope_of
 
 DOCUMENT_BYTES = (30_000, 100_000, 300_000, 900_000)
-#: Pipes that a relay keeps for the next patient are no leak; sockets are counted to the last one.
+#: Pipes that a relay keeps for the next patient are no leak; all else is counted to the last one.
 KEPT_PIPES = 128
 SETTLE_S = 60.0
 CUT_CHANCE = 0.01
@@ -71,22 +72,23 @@ class Result:
     #: process -> (second, KiB)
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     slopes: dict[str, Slope] = field(default_factory=dict)
-    #: process -> sockets before and after, and what is not a socket
-    sockets: dict[str, tuple[int, int]] = field(default_factory=dict)
-    others: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: process -> descriptors by kind before and after
+    before: dict[str, Counter[str]] = field(default_factory=dict)
+    after: dict[str, Counter[str]] = field(default_factory=dict)
     portal_said: str = ""
+
+    def left_over(self) -> dict[str, Counter[str]]:
+        """Give the descriptors by kind that a process has more of than before, where there are any."""
+        more = {process: self.after[process] - self.before[process] for process in self.after}
+        more["portal"] -= Counter(pipe=KEPT_PIPES)
+        return {process: kinds for process, kinds in more.items() if kinds}
 
     def faults(self) -> list[str]:
         """Give what was not as it must be."""
         found = []
         if self.tally.wrong or not self.tally.documents:
             found.append(f"{self.tally.wrong} of {self.tally.documents} documents were wrong")
-        for process, (before, after) in self.sockets.items():
-            if after > before:
-                found.append(f"{process} holds {after} sockets, {before} before")
-        for process, (before, after) in self.others.items():
-            if after > before + (KEPT_PIPES if process == "portal" else 0):
-                found.append(f"{process} holds {after} other descriptors, {before} before")
+        found += [f"{process} still holds {dict(more)}" for process, more in self.left_over().items()]
         for process, slope in self.slopes.items():
             if slope.surely_grown_kib > self.plan.growth_kib:
                 found.append(f"{process} grew by at least {slope.surely_grown_kib:.0f} KiB")
@@ -109,17 +111,17 @@ class Result:
             **asdict(self.tally),
             "cuts": self.cuts,
             "slopes": slopes,
-            "sockets": self.sockets,
-            "other_descriptors": self.others,
+            "descriptors": {process: (self.before[process], self.after[process]) for process in self.after},
+            "portal_said": self.portal_said,
             "faults": self.faults(),
         }
 
 
-def counted(pid: int) -> tuple[int, int]:
-    """Give how many sockets a process holds, and how many other descriptors."""
-    names = list(descriptors(pid).values())
-    sockets = sum(name.startswith("socket:") for name in names)
-    return sockets, len(names) - sockets
+def held_by(pid: int) -> Counter[str]:
+    """Give how many descriptors of each kind a process holds: socket, pipe, anon_inode:[eventpoll], a file's name."""
+    return Counter(
+        name.partition(":[")[0] if name.startswith(("socket", "pipe")) else name for name in descriptors(pid).values()
+    )
 
 
 class Soak:
@@ -139,7 +141,7 @@ class Soak:
 
     async def run(self) -> Result:
         over = asyncio.Event()
-        before = await self._settled()
+        await self._settle()
         visits = [self._visit(number) for number in range(self.plan.patients)]
         background = [
             asyncio.ensure_future(one()) for one in (self._cut_control, self._cut_work, self._sample, self._tell)
@@ -161,7 +163,7 @@ class Soak:
         for task in background:
             if not task.cancelled() and task.exception() is not None:
                 raise task.exception()
-        await self._compare(before)
+        await self._compare()
         for process, samples in self.result.memory.items():
             self.result.slopes[process] = slope_of([one for one in samples if one[0] >= self.plan.seconds / 3])
         await self.portal.end()
@@ -235,21 +237,22 @@ class Soak:
                 f"ended={tally.ended} broken_off={tally.broken_off} bytes={tally.received_bytes} {self.result.cuts} {memory}"
             )
 
-    async def _settled(self) -> dict[str, tuple[int, int]]:
-        """Wait until the box is connected with its spares, and count the descriptors."""
+    async def _settle(self) -> None:
+        """Wait until the box is connected with its spares and has served once, and count the descriptors."""
         await self.box.until("connected", spares=4)
+        once = asyncio.Event()
+        once.set()
+        await self._visit(self.plan.patients).load(0, once)
+        self.result.tally.documents = 0
         await asyncio.sleep(1)
-        return {process: counted(pid) for process, pid in self.pids().items()}
+        self.result.before = {process: held_by(pid) for process, pid in self.pids().items()}
 
-    async def _compare(self, before: dict[str, tuple[int, int]]) -> None:
+    async def _compare(self) -> None:
         """Wait until nothing is left over, for SETTLE_S at most, and note what is."""
         give_up_at = time.monotonic() + SETTLE_S
         while True:
-            now = {process: counted(pid) for process, pid in self.pids().items()}
-            for process, (sockets, others) in now.items():
-                self.result.sockets[process] = before[process][0], sockets
-                self.result.others[process] = before[process][1], others
-            if all(after <= begun for begun, after in self.result.sockets.values()) or time.monotonic() > give_up_at:
+            self.result.after = {process: held_by(pid) for process, pid in self.pids().items()}
+            if not self.result.left_over() or time.monotonic() > give_up_at:
                 return
             await asyncio.sleep(0.5)
 
