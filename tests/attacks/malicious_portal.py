@@ -220,6 +220,8 @@ class MaliciousPortal:
         self.talk: Talk = behave
         self.answer: Answer = upgrade_only
         self.carry: Carry = pass_on
+        #: What goes before a patient's bytes.
+        self.introduction: Callable[[tuple[str, int]], bytes] = encode_proxy_header
         self.homes: dict[str, bytes] = {}
         self.sessions: list[Conversation] = []
         self.requests: list[str] = []
@@ -254,10 +256,6 @@ class MaliciousPortal:
                     if (line := await self._ordered[token]) is not None:
                         return line
                 await asyncio.sleep(0.01)
-
-    def introduction(self, source: tuple[str, int]) -> bytes:
-        """What goes before a patient's bytes."""
-        return encode_proxy_header(source)
 
     async def serve(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

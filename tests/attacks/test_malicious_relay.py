@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import random
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from appliance.formats.proxy_header import encode_proxy_header
+from appliance.gateway.settings import GatewaySettings
 from tests.attacks import tls_records as tls
 from tests.attacks.malicious_portal import Carry, Line, MaliciousPortal, malicious_portal, pass_on
 from tests.simulators.outer_box import QUICK, OuterBox, outer_box
@@ -33,6 +36,7 @@ from tests.simulators.sample_documents import Sample
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: many records
+ADDRESS_LIMIT = GatewaySettings().max_connections_per_address
 #: A patient whose portal says nothing waits; a test does not wait as long.
 SILENCE_S = 1.0
 REFUSALS = (aiohttp.ClientError, ssl.SSLError, OSError, TimeoutError)
@@ -147,6 +151,73 @@ async def test_what_was_cut_goes_on_where_it_ended(scene: Scene) -> None:
         scene.portal.carry = pass_on
         rest = await patient.sealed(file, Range=f"bytes={len(received)}-")
         assert (bytes(received) + rest.body) == (await patient.sealed(file)).body
+
+
+# --- Who comes ---------------------------------------------------------------------------------------------------
+
+SIGNATURE = encode_proxy_header(None)[:12]
+NO_HEADERS = {
+    "none": b"",
+    "version 1": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n",
+    "noise": random.Random(12).randbytes(28),
+    "another version": SIGNATURE + b"\x31\x11\0\x0c" + bytes(12),
+    "an unknown command": SIGNATURE + b"\x22\x11\0\x0c" + bytes(12),
+    "UDP": SIGNATURE + b"\x21\x12\0\x0c" + bytes(12),
+    "a socket of the box": SIGNATURE + b"\x21\x31\0\xd8" + b"/run/praxissafe/vault.sock".ljust(216, b"\0"),
+    "addresses cut short": SIGNATURE + b"\x21\x11\0\x04" + bytes(4),
+    "longer than allowed": SIGNATURE + b"\x21\x11\xff\xff" + bytes(65535),
+    "said twice": encode_proxy_header(("192.0.2.1", 1)) * 2,
+}
+
+
+@pytest.mark.parametrize("name", NO_HEADERS)
+async def test_a_connection_without_a_right_word_who_comes_is_ended(scene: Scene, name: str) -> None:
+    scene.portal.introduction = lambda _: NO_HEADERS[name]
+    try:
+        async with scene.box.patient(scene.share) as patient:
+            with pytest.raises(REFUSALS):
+                await patient.offer(PIN)
+    finally:
+        scene.portal.introduction = encode_proxy_header
+    await scene.stands()
+
+
+LIES = {
+    "nobody": encode_proxy_header(None),
+    "another": encode_proxy_header(("203.0.113.9", 1)),
+    "the box itself": encode_proxy_header(("127.0.0.1", 0)),
+    "an IPv6 address": encode_proxy_header(("2001:db8::1", 65535)),
+    "with more behind": SIGNATURE + b"\x21\x11\0\x20" + bytes(12) + bytes(20),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+async def test_a_lie_about_who_comes_changes_nothing_for_the_patient(scene: Scene, name: str) -> None:
+    """The address only decides how many connections it may hold: lies win a hostile portal what it has, to turn patients away."""
+    scene.portal.introduction = lambda _: LIES[name]
+    try:
+        await scene.stands()
+    finally:
+        scene.portal.introduction = encode_proxy_header
+
+
+async def test_connections_that_say_nothing_are_held_to_the_address_limit_and_hold_up_nobody_else(
+    scene: Scene,
+) -> None:
+    flood = [await scene.portal.order(scene.box.identity.box) for _ in range(ADDRESS_LIMIT + 10)]
+    for line in flood:
+        await line.write(encode_proxy_header(("192.0.2.66", 1)))
+    # Which of them are turned away is gateway's choice; the others stay, and patients of other addresses come in.
+    ended = [asyncio.ensure_future(line.read()) for line in flood]
+    async with asyncio.timeout(10):
+        while sum(task.done() for task in ended) < 10:
+            await asyncio.sleep(0.02)
+    await scene.stands()
+    assert sum(task.done() for task in ended) == 10
+    for line, task in zip(flood, ended, strict=True):
+        task.cancel()
+        line.close()
+    await scene.stands()
 
 
 # --- Replay ------------------------------------------------------------------------------------------------------
