@@ -222,6 +222,7 @@ class MaliciousPortal:
         self.carry: Carry = pass_on
         #: What goes before a patient's bytes.
         self.introduction: Callable[[tuple[str, int]], bytes] = encode_proxy_header
+        self.answers_probes = True
         self.homes: dict[str, bytes] = {}
         self.sessions: list[Conversation] = []
         self.requests: list[str] = []
@@ -305,6 +306,8 @@ class MaliciousPortal:
         if first in (control.WORK_PREFIX, control.PROBE_PREFIX):
             token = await line.reader.readexactly(control.TOKEN_BYTES)
             self.work.append(first + token)
+            if first == control.PROBE_PREFIX and not self.answers_probes:
+                return
             if first == control.PROBE_PREFIX:
                 await line.write(encode_proxy_header(None))
                 if token in self._ordered:  # spent; the patient's connection is ordered anew

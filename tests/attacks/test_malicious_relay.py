@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import random
 import ssl
 from collections.abc import AsyncIterator
@@ -19,16 +18,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from appliance.formats.proxy_header import encode_proxy_header
 from appliance.gateway.settings import GatewaySettings
 from tests.attacks import tls_records as tls
 from tests.attacks.malicious_portal import Carry, Line, MaliciousPortal, malicious_portal, pass_on
+from tests.attacks.own_page import page_context
 from tests.simulators.outer_box import QUICK, OuterBox, outer_box
 from tests.simulators.patient_side import PIN, Authority, MadeShare
 from tests.simulators.sample_documents import Sample
@@ -331,30 +326,6 @@ async def test_connections_that_are_crossed_after_the_handshake_end(scene: Scene
 
 
 # --- A page of the portal's own ----------------------------------------------------------------------------------
-
-
-def page_context(folder: Path, host: str, authority: Authority | None) -> ssl.SSLContext:
-    """TLS with a key of the portal's own, certified for `host` by an authority, or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    alternative = x509.SubjectAlternativeName([x509.DNSName(host)])
-    if authority is None:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-        chain = (
-            builder.add_extension(alternative, critical=False).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-        )
-    else:
-        request = (
-            x509.CertificateSigningRequestBuilder().subject_name(name).add_extension(alternative, critical=False)
-        )
-        chain = authority.sign(request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    pem = folder / "own.pem"
-    pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + chain)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
 
 
 @pytest.mark.parametrize(
