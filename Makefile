@@ -5,6 +5,7 @@ VENV := .venv
 SCAN := .venv-scan
 PAGE := appliance/gateway/page
 BROWSER_TESTS := tests/browser
+YAMUX_PEER := tests/tunnel/yamux_npm
 STATE := .demo
 PORT_BASE := 8443
 
@@ -29,7 +30,7 @@ run: ## start the whole box and say where to go (as root; Ctrl-C ends it)
 	@$(MAKE) --no-print-directory setup
 	@$(VENV)/bin/python -m appliance.demo --state $(STATE) --port-base $(PORT_BASE)
 
-test: setup test-packages $(VENV)/.development $(SCAN)/.installed $(BROWSER_TESTS)/node_modules ## every check and every test, the running box included (as root)
+test: setup test-packages $(VENV)/.development $(SCAN)/.installed $(BROWSER_TESTS)/node_modules $(YAMUX_PEER)/node_modules ## every check and every test, the running box included (as root)
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
 
@@ -131,4 +132,9 @@ $(PAGE)/node_modules: $(PAGE)/package-lock.json | system-packages
 $(BROWSER_TESTS)/node_modules: $(BROWSER_TESTS)/package-lock.json | system-packages
 	@echo "Installing the browser tests' locked packages"
 	@umask 022 && npm ci --prefix $(BROWSER_TESTS) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(YAMUX_PEER)/node_modules: $(YAMUX_PEER)/package-lock.json | system-packages
+	@echo "Installing the locked second opinion on yamux"
+	@umask 022 && npm ci --prefix $(YAMUX_PEER) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Error, async_playwright
 
-from tests.attacks.malicious_portal import Line, malicious_portal, pass_on
+from tests.attacks.conversation import Line
+from tests.attacks.malicious_portal import malicious_portal, pass_on
 from tests.attacks.own_page import page_context
 from tests.browser.chromium import ARGUMENTS, CHROMIUM, TIMEOUT_MS, trust
 from tests.simulators.outer_box import QUICK, outer_box

@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from appliance.formats import tunnel_control as control
 from provisioning.portal.portal import Portal
-from tests.attacks.malicious_portal import Conversation, Line, MaliciousPortal, behave, malicious_portal, upgrade_only
+from tests.attacks.conversation import Conversation, Line
+from tests.attacks.malicious_portal import MaliciousPortal, behave, malicious_portal, upgrade_only
 from tests.portal.simulated_box import SimulatedBox, control_client, portal_in
 from tests.simulators.outer_box import QUICK, OuterBox, outer_box
 

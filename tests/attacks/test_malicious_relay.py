@@ -22,7 +22,8 @@ import pytest_asyncio
 from appliance.formats.proxy_header import encode_proxy_header
 from appliance.gateway.settings import GatewaySettings
 from tests.attacks import tls_records as tls
-from tests.attacks.malicious_portal import Carry, Line, MaliciousPortal, malicious_portal, pass_on
+from tests.attacks.conversation import Line
+from tests.attacks.malicious_portal import Carry, MaliciousPortal, malicious_portal, pass_on
 from tests.attacks.own_page import page_context
 from tests.simulators.outer_box import QUICK, OuterBox, outer_box
 from tests.simulators.patient_side import PIN, Authority, MadeShare

@@ -18,7 +18,8 @@ import pytest_asyncio
 from appliance.formats import tunnel_control as control
 from appliance.formats.proxy_header import encode_proxy_header
 from appliance.formats.yamux import HEADER
-from tests.attacks.malicious_portal import Conversation, MaliciousPortal, Talk, malicious_portal
+from tests.attacks.conversation import Conversation
+from tests.attacks.malicious_portal import MaliciousPortal, Talk, malicious_portal
 from tests.portal.simulated_box import client_hello
 from tests.simulators.outer_box import QUICK, OuterBox, outer_box
 

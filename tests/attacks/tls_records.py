@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
-from tests.attacks.malicious_portal import Carry, Line
+from tests.attacks.conversation import Line
+from tests.attacks.malicious_portal import Carry
 
 HEADER_BYTES = 5
 
