@@ -12,7 +12,8 @@ from pathlib import Path
 import uvloop
 
 from tests.soak.plot import plot
-from tests.soak.soak import SHORT, SHORT_S, Plan, soak, to_standard_error, write
+from tests.soak.result import SHORT, SHORT_S, Plan, write
+from tests.soak.soak import soak, to_standard_error
 
 
 def main() -> int:

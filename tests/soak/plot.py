@@ -8,7 +8,7 @@ from statistics import fmean
 import matplotlib
 from matplotlib.figure import Figure
 
-from tests.soak.soak import Result
+from tests.soak.result import Result
 
 
 def plot(result: Result, path: Path) -> None:
