@@ -2,20 +2,22 @@
 
 PYTHON := /usr/bin/python3
 VENV := .venv
+SCAN := .venv-scan
 PAGE := appliance/gateway/page
 BROWSER_TESTS := tests/browser
+YAMUX_PEER := tests/tunnel/yamux_npm
 STATE := .demo
 PORT_BASE := 8443
 
 # What the box, its software TPM and its container need; `make test` needs the browser and the second opinions too.
 PACKAGES := cryptsetup-bin dbus gcc libseccomp2 libsystemd-dev libtss2-dev openssh-client pebble pkg-config python3-dev python3-venv restic swtpm swtpm-tools systemd-container tzdata util-linux
 TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashicorp-yamux-dev golang-golang-x-mod-dev haproxy libnss3-tools \
-	e2fsprogs openssh-server openssl patch poppler-utils rclone redis-server strace tpm2-tools
+	e2fsprogs openssh-server openssl patch poppler-utils rclone redis-server strace testssl.sh tpm2-tools
 # These tests run the whole box; `make check` leaves them out.
-BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/drill/test_drill.py tests/fuzz/test_bad_requests.py tests/kills tests/walks tests/scale/test_large_document.py
+BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/drill/test_drill.py tests/fuzz/test_bad_requests.py tests/kills tests/soak tests/walks tests/scale/test_large_document.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check cuts drill fuzz kills lint lock scale system-packages test-packages
+.PHONY: help setup run test bench check cuts drill fuzz kills lint lock scale scan soak system-packages test-packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,7 +30,7 @@ run: ## start the whole box and say where to go (as root; Ctrl-C ends it)
 	@$(MAKE) --no-print-directory setup
 	@$(VENV)/bin/python -m appliance.demo --state $(STATE) --port-base $(PORT_BASE)
 
-test: setup test-packages $(VENV)/.development $(BROWSER_TESTS)/node_modules ## every check and every test, the running box included (as root)
+test: setup test-packages $(VENV)/.development $(SCAN)/.installed $(BROWSER_TESTS)/node_modules $(YAMUX_PEER)/node_modules ## every check and every test, the running box included (as root)
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
 
@@ -49,6 +51,12 @@ drill: setup test-packages $(VENV)/.development ## a box dies and a new one brin
 kills: setup $(VENV)/.development ## kill processes of a running box while people work: SEED=, COUNT= (as root)
 	$(VENV)/bin/python -m tests.kills $(addprefix --seed ,$(SEED)) $(addprefix --count ,$(COUNT))
 
+soak: setup test-packages $(VENV)/.development ## half an hour of 200 patients while everything is cut now and then: SECONDS=, SEED= (as root)
+	$(VENV)/bin/python -m tests.soak $(addprefix --seconds ,$(SECONDS)) $(addprefix --seed ,$(SEED))
+
+scan: setup test-packages $(VENV)/.development $(SCAN)/.installed ## every check of testssl.sh, and sslyze, on a patient's way through the portal
+	SCAN_EVERYTHING=1 $(VENV)/bin/python -m pytest tests/attacks/test_tls_scan.py
+
 fuzz: setup $(VENV)/.development ## 10,000 bad requests to practice and gateway of a running box: SEED=, REQUESTS= (as root)
 	$(VENV)/bin/python -m tests.fuzz.campaign $(addprefix --seed ,$(SEED)) $(addprefix --requests ,$(REQUESTS))
 
@@ -61,7 +69,7 @@ cuts: setup $(VENV)/.development ## cut the power 10,000 times in vault's writin
 	CUTS=$(or $(CUTS),10000) SEED=$(or $(SEED),20) $(VENV)/bin/python -m pytest tests/vault/test_cuts.py --capture=no
 
 lock: $(VENV)/.development ## choose versions anew and write their hashes (requirements/*.txt)
-	@cd requirements && for name in build runtime provisioning development; do \
+	@cd requirements && for name in build runtime provisioning development scan; do \
 	  ../$(VENV)/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	    --no-header --no-emit-index-url $$(case $$name in \
 	      runtime) echo --constraint build.txt ;; \
@@ -109,6 +117,13 @@ $(VENV)/.development: requirements/development.txt $(VENV)/.runtime
 	$(call hashed,-r requirements/development.txt)
 	@touch $@
 
+# sslyze holds to an older cryptography than the box runs on: an environment of its own.
+$(SCAN)/.installed: requirements/scan.txt | system-packages
+	@echo 'Installing the locked TLS scanner'
+	@umask 022 && $(PYTHON) -m venv $(SCAN)
+	@umask 022 && $(SCAN)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/scan.txt
+	@touch $@
+
 $(PAGE)/node_modules: $(PAGE)/package-lock.json | system-packages
 	@echo "Installing the patient page's locked packages"
 	@umask 022 && npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund --silent
@@ -117,4 +132,9 @@ $(PAGE)/node_modules: $(PAGE)/package-lock.json | system-packages
 $(BROWSER_TESTS)/node_modules: $(BROWSER_TESTS)/package-lock.json | system-packages
 	@echo "Installing the browser tests' locked packages"
 	@umask 022 && npm ci --prefix $(BROWSER_TESTS) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(YAMUX_PEER)/node_modules: $(YAMUX_PEER)/package-lock.json | system-packages
+	@echo "Installing the locked second opinion on yamux"
+	@umask 022 && npm ci --prefix $(YAMUX_PEER) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

@@ -11,7 +11,7 @@ from tests.simulators.demo_box import DemoBox, running_box
 from tests.simulators.staff import Staff, staff_of
 
 #: The files that take minutes. Begun first, they leave the short ones to even out the two workers.
-LONGEST = ("test_twins.py", "test_accessibility.py", "test_kills.py", "test_large_documents.py")
+LONGEST = ("test_twins.py", "test_accessibility.py", "test_kills.py", "test_large_documents.py", "test_soak.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

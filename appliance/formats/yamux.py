@@ -6,7 +6,8 @@ in and give events, queued bytes come out of `bytes_to_send`. The byte offsets a
 
 Rules it keeps: a peer cannot make it hold more than `max_streams` streams, `max_unread_bytes` unread bytes,
 `max_unsent_bytes` unsent bytes per stream or MAX_CONTROL_FRAMES unsent answers. Streams take turns in pieces of
-PIECE_BYTES, so a large one cannot starve a small one. Bytes beyond the granted window end the session.
+PIECE_BYTES, so a large one cannot starve a small one. Bytes beyond the granted window end the session. A byte is
+copied once on its way out (into what is sent) and once on its way in (out of what came), however many wait.
 Caution with Go peers: hashicorp/yamux before 2020 stops reading at Close(), so half-close works one way only.
 
 Source: github.com/hashicorp/yamux spec.md, and its session.go and stream.go for what spec.md leaves open.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
@@ -29,6 +30,8 @@ PIECE_BYTES = 16 * 1024
 MAX_WINDOW = 0xFFFFFFFF
 MAX_CONTROL_FRAMES = 1024
 MAX_STREAM_ID = 0xFFFFFFFE
+#: Pieces shorter than this are gathered while they wait, so that they cost no more memory than their bytes.
+GATHERED_BYTES = 1024
 
 
 class FrameType(IntEnum):
@@ -104,20 +107,83 @@ class PeerGoesAway:
 Event = StreamOpened | DataReceived | StreamFinished | StreamReset | Writable | PongReceived | PeerGoesAway
 
 
+class _Unsent:
+    """Bytes that wait to be sent, as the pieces they came in."""
+
+    __slots__ = ("_pieces", "_taken", "length")
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes | bytearray] = deque()
+        self._taken = 0  # of the first piece
+        self.length = 0
+
+    def put(self, data: bytes) -> None:
+        self.length += len(data)
+        if len(data) >= GATHERED_BYTES:
+            self._pieces.append(bytes(data))  # no copy, unless somebody could still change it
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray) and len(last) < PIECE_BYTES:
+            last += data
+        elif data:
+            self._pieces.append(bytearray(data))
+
+    def take(self, length: int, out: list[bytes | bytearray | memoryview]) -> None:
+        """Move the first `length` bytes to `out`, which has to be joined before the next `put`."""
+        self.length -= length
+        while length:
+            first = self._pieces[0]
+            there = len(first) - self._taken
+            if there > length:
+                out.append(memoryview(first)[self._taken : self._taken + length])
+                self._taken += length
+                return
+            out.append(memoryview(first)[self._taken :] if self._taken else first)
+            self._pieces.popleft()
+            self._taken = 0
+            length -= there
+
+
 @dataclass(slots=True)
 class _Stream:
     send_window: int = INITIAL_WINDOW_BYTES
     receive_window: int = INITIAL_WINDOW_BYTES
-    unsent: bytearray = field(default_factory=bytearray)
+    unsent: _Unsent | None = None  # most streams, most of the time
     unread: int = 0
     in_turn: bool = False
     finishing: bool = False  # we called finish; FIN leaves after the unsent bytes
     finished_here: bool = False
     finished_there: bool = False
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self.unsent.length if self.unsent is not None else 0
+
 
 class Session:
-    """One end of a yamux session; `role` decides who uses odd stream numbers (client) and who even ones."""
+    """One end of a yamux session; `role` decides who uses odd stream numbers (client) and who even ones.
+
+    `window_bytes` is what the peer may send on each stream before it is consumed here: at least INITIAL_WINDOW_BYTES,
+    more for large transfers over long links. The peer is told at the opening.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_control",
+        "_going_away",
+        "_max_streams",
+        "_max_unread_bytes",
+        "_max_unsent_bytes",
+        "_next_stream",
+        "_payload_flags",
+        "_payload_left",
+        "_payload_stream",
+        "_peer_gone_away",
+        "_peer_parity",
+        "_rest",
+        "_streams",
+        "_turns",
+        "_unread_bytes",
+        "_window_bytes",
+    )
 
     def __init__(
         self,
@@ -126,16 +192,18 @@ class Session:
         max_streams: int = 256,
         max_unread_bytes: int = 16 * 1024 * 1024,
         max_unsent_bytes: int = 256 * 1024,
+        window_bytes: int = INITIAL_WINDOW_BYTES,
     ) -> None:
         self._next_stream = 1 if role == "client" else 2
         self._peer_parity = 0 if role == "client" else 1
         self._max_streams = max_streams
         self._max_unread_bytes = max_unread_bytes
         self._max_unsent_bytes = max_unsent_bytes
+        self._window_bytes = max(window_bytes, INITIAL_WINDOW_BYTES)
         self._streams: dict[int, _Stream] = {}
-        self._control: deque[bytes] = deque()
-        self._turns: deque[int] = deque()
-        self._received = bytearray()
+        self._control: list[bytes] = []
+        self._turns: deque[int] | None = None  # an idle session keeps none: it would be most of its memory
+        self._rest = b""  # the beginning of a header
         self._payload_stream = 0
         self._payload_left = 0
         self._payload_flags = 0
@@ -154,8 +222,7 @@ class Session:
             raise Unavailable("yamux_streams")
         stream = self._next_stream
         self._next_stream += 2
-        self._streams[stream] = _Stream()
-        self._queue_control(FrameType.WINDOW_UPDATE, SYN, stream, 0)
+        self._begin(stream, SYN)
         return stream
 
     def room(self, stream: int) -> int:
@@ -163,16 +230,18 @@ class Session:
         state = self._streams.get(stream)
         if state is None or state.finishing or state.finished_here:
             return 0
-        return self._max_unsent_bytes - len(state.unsent)
+        return self._max_unsent_bytes - state.unsent_bytes
 
     def send(self, stream: int, data: bytes) -> None:
         """Queue bytes. Raises NotFound for an unknown stream, Refused after `finish`, Unavailable over `room`."""
         state = self._known(stream)
         if state.finishing or state.finished_here:
             raise Refused("yamux_finished")
-        if len(data) > self._max_unsent_bytes - len(state.unsent):
+        if len(data) > self._max_unsent_bytes - state.unsent_bytes:
             raise Unavailable("yamux_unsent")
-        state.unsent += data
+        if state.unsent is None:
+            state.unsent = _Unsent()
+        state.unsent.put(data)
         self._take_turn(stream, state)
 
     def consumed(self, stream: int, length: int) -> None:
@@ -184,8 +253,8 @@ class Session:
             raise Refused("yamux_consumed")
         state.unread -= length
         self._unread_bytes -= length
-        grant = INITIAL_WINDOW_BYTES - state.unread - state.receive_window
-        if grant >= INITIAL_WINDOW_BYTES // 2 and not state.finished_there:
+        grant = self._window_bytes - state.unread - state.receive_window
+        if grant >= self._window_bytes // 2 and not state.finished_there:
             state.receive_window += grant
             self._queue_control(FrameType.WINDOW_UPDATE, 0, stream, grant)
         self._drop_if_over(stream, state)
@@ -215,12 +284,15 @@ class Session:
 
     def bytes_to_send(self, max_bytes: int = 256 * 1024) -> bytes:
         """Take queued bytes: answers first, then one piece per stream in turn, up to about `max_bytes`."""
-        out = bytearray()
-        while self._control and len(out) < max_bytes:
-            out += self._control.popleft()
-        while self._turns and len(out) < max_bytes:
-            self._send_piece(out, self._turns.popleft())
-        return bytes(out)
+        out: list[bytes | bytearray | memoryview] = [*self._control]
+        self._control.clear()
+        length = HEADER.size * len(out)
+        turns = self._turns
+        while turns and length < max_bytes:
+            length += self._send_piece(out, turns.popleft())
+        if not turns:
+            self._turns = None
+        return b"".join(out)
 
     @property
     def stream_count(self) -> int:
@@ -247,28 +319,26 @@ class Session:
         return events
 
     def _read(self, data: bytes, events: list[Event]) -> None:
-        buffer = self._received
-        buffer += data
-        position = 0
-        while True:
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        position, end = 0, len(data)
+        while position < end:
             if self._payload_left:
-                piece = bytes(buffer[position : position + self._payload_left])
-                if not piece:
-                    break
+                piece = data[position : position + self._payload_left]
                 position += len(piece)
                 self._payload_left -= len(piece)
                 self._read_payload(piece, events)
                 if not self._payload_left:
                     self._read_endings(self._payload_stream, self._payload_flags, events)
                 continue
-            if len(buffer) - position < HEADER.size:
-                break
-            version, kind, flags, stream, length = HEADER.unpack_from(buffer, position)
+            if end - position < HEADER.size:
+                self._rest = data[position:]
+                return
+            version, kind, flags, stream, length = HEADER.unpack_from(data, position)
             position += HEADER.size
             if version != VERSION or kind > FrameType.GO_AWAY or flags > SYN | ACK | FIN | RST:
                 raise Invalid("yamux_frame")
             self._read_frame(kind, flags, stream, length, events)
-        del buffer[:position]
 
     def _read_frame(self, kind: int, flags: int, stream: int, length: int, events: list[Event]) -> None:
         if kind == FrameType.PING:
@@ -305,8 +375,7 @@ class Session:
         if self._going_away or len(self._streams) >= self._max_streams:
             self._queue_control(FrameType.WINDOW_UPDATE, RST, stream, 0)
             return
-        self._streams[stream] = _Stream()
-        self._queue_control(FrameType.WINDOW_UPDATE, ACK, stream, 0)
+        self._begin(stream, ACK)
         events.append(StreamOpened(stream))
 
     def _read_payload(self, piece: bytes, events: list[Event]) -> None:
@@ -337,6 +406,10 @@ class Session:
 
     # --- bookkeeping ----------------------------------------------------------------------------------
 
+    def _begin(self, stream: int, flag: int) -> None:
+        self._streams[stream] = _Stream(receive_window=self._window_bytes)
+        self._queue_control(FrameType.WINDOW_UPDATE, flag, stream, self._window_bytes - INITIAL_WINDOW_BYTES)
+
     def _known(self, stream: int) -> _Stream:
         state = self._streams.get(stream)
         if state is None:
@@ -349,28 +422,36 @@ class Session:
         self._control.append(HEADER.pack(VERSION, kind, flags, stream, length))
 
     def _take_turn(self, stream: int, state: _Stream) -> None:
-        ready = (state.unsent and state.send_window) or (state.finishing and not state.unsent)
+        unsent = state.unsent_bytes
+        ready = (unsent and state.send_window) or (state.finishing and not unsent)
         if ready and not state.in_turn:
             state.in_turn = True
+            if self._turns is None:
+                self._turns = deque()
             self._turns.append(stream)
 
-    def _send_piece(self, out: bytearray, stream: int) -> None:
+    def _send_piece(self, out: list[bytes | bytearray | memoryview], stream: int) -> int:
+        """Put the stream's next piece into `out` and give its length with headers."""
         state = self._streams.get(stream)
         if state is None:
-            return
+            return 0
         state.in_turn = False
-        length = min(len(state.unsent), state.send_window, PIECE_BYTES)
-        if length:
-            out += HEADER.pack(VERSION, FrameType.DATA, 0, stream, length)
-            out += state.unsent[:length]
-            del state.unsent[:length]
+        sent, unsent = 0, state.unsent
+        if unsent is not None and (length := min(unsent.length, state.send_window, PIECE_BYTES)):
+            out.append(HEADER.pack(VERSION, FrameType.DATA, 0, stream, length))
+            unsent.take(length, out)
             state.send_window -= length
-        if state.finishing and not state.unsent:
-            out += HEADER.pack(VERSION, FrameType.WINDOW_UPDATE, FIN, stream, 0)
+            sent = HEADER.size + length
+            if not unsent.length:
+                state.unsent = None
+        if state.finishing and state.unsent is None:
+            out.append(HEADER.pack(VERSION, FrameType.WINDOW_UPDATE, FIN, stream, 0))
+            sent += HEADER.size
             state.finishing, state.finished_here = False, True
             self._drop_if_over(stream, state)
         else:
             self._take_turn(stream, state)
+        return sent
 
     def _drop(self, stream: int, state: _Stream) -> None:
         self._unread_bytes -= state.unread

@@ -30,6 +30,8 @@ MAX_LINE_BYTES = 1024
 MAX_HEADER_BYTES = 4096
 MAX_HEADERS = 48
 CLOSE_TIMEOUT_S = 5.0
+#: What of an answer waits in this process for a patient who reads slowly; the default is 512 KiB.
+UNSENT_BYTES = 64 * 1024
 
 _taken = Counter(
     "patient_connections_total",
@@ -185,6 +187,7 @@ class Connections:
             ssl_handshake_timeout=self._handshake_timeout_s,
             ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
         )
+        transport.set_write_buffer_limits(high=UNSENT_BYTES)
         if transport.is_closing():  # and may never have told its protocol
             lost.set()
         return lost

@@ -30,6 +30,7 @@ from appliance.gateway.time_grid import pause_s
 
 MAX_BODY_BYTES = 512
 BODY_TIMEOUT_S = 10.0
+WRITTEN_BYTES = 64 * 1024
 JSON = "application/json"
 BYTES = "application/octet-stream"
 UNKNOWN = b'{"state":"unknown"}'
@@ -212,7 +213,8 @@ class Routes:
             await answer.prepare(request)
             async for piece in file.pieces(start, end):
                 async with asyncio.timeout(self._stall_timeout_s):
-                    await answer.write(piece)
+                    for at in range(0, len(piece), WRITTEN_BYTES):  # TLS keeps a buffer as large as the largest write
+                        await answer.write(piece[at : at + WRITTEN_BYTES])
             await answer.write_eof()
             outcome = "complete"
         except Withdrawn:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from appliance.contracts.gateway import GATEWAY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
@@ -15,7 +16,8 @@ from appliance.core.service import report_ready, run
 from appliance.core.settings import read_settings
 from appliance.core.varlink import Peer, serve
 from appliance.tunnel.answers import make_answers
-from appliance.tunnel.keeper import keep_connected
+from appliance.tunnel.keepers import Keepers
+from appliance.tunnel.route import Route
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status
 
@@ -24,10 +26,12 @@ async def main(sockets: Mapping[str, socket.socket]) -> None:
     """Serve local calls and keep the box connected."""
     settings = read_settings(TunnelSettings, "tunnel")
     status = Status(int(time.time()))
-    vault, gateway = Peer.of(VAULT, "vault"), Peer.of(GATEWAY, "gateway")
+    route = Route(Path(settings.state), time.time, settings.retry_better_s)
+    keepers = Keepers(Peer.of(VAULT, "vault"), Peer.of(GATEWAY, "gateway"), settings, route, status)
+    answers = make_answers(status, route, keepers)
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(sockets["local"], [(TUNNEL, make_answers(status)), (PROCESS, PROCESS_ANSWERS)]))
-        group.create_task(keep_connected(vault, gateway, settings, status))
+        group.create_task(serve(sockets["local"], [(TUNNEL, answers), (PROCESS, PROCESS_ANSWERS)]))
+        group.create_task(keepers.run())
         report_ready()
 
 

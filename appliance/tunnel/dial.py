@@ -1,32 +1,41 @@
-"""Dial the portal: a control connection (WebSocket in TLS under the pinned authority), a work connection (plain TCP).
+"""Dial the portal: a control connection (WebSocket in TLS under the pinned authority), a question over the same TLS.
 
-The one door to aiohttp's client and to TCP in this process. No proxy, no redirect, no resolver but the system's, no
-environment is read. Work connections go to the very address that the control connection reached.
+The one door to aiohttp's client. No redirect, no resolver but the system's, no environment is read. Names are looked
+up at each dial, IPv6 and IPv4 are tried side by side (RFC 8305). A proxy is asked for a tunnel (CONNECT, RFC 9110
+9.3.6) with its credentials; the portal's certificate is checked inside it, and the portal sees nothing of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
+from yarl import URL
 
-from appliance.core.errors import Refused, Unavailable
-from appliance.formats.tunnel_control import encode_work_preface
+from appliance.core.errors import Unavailable
 from appliance.tunnel.portal_address import PortalAddress
+from appliance.tunnel.problems import FAILURES, dial_problem
+from appliance.tunnel.route import Proxy
+from appliance.tunnel.tcp import Address, SocketMaker
 
 MAX_MESSAGE_BYTES = 64 * 1024
-DEAD_AFTER_MS = 20_000
-KEEPALIVE_IDLE_S = 20
-KEEPALIVE_INTERVAL_S = 10
-KEEPALIVE_PROBES = 3
-UNSENT_BYTES = 128 * 1024
-MAX_RETRY_AFTER_S = 600
+#: So much is handed to the transport at most before it is waited for.
+HIGH_WATER_BYTES = 64 * 1024
 
-Address = tuple[str, int]
+
+@dataclass(frozen=True, slots=True)
+class Dialling:
+    """How to dial: within which time, through which proxy, with what kind of sockets."""
+
+    timeout_s: float
+    make_socket: SocketMaker
+    proxy: Proxy | None = None
 
 
 class ControlSocket:
@@ -44,10 +53,10 @@ class ControlSocket:
     async def receive(self) -> bytes | None:
         """Give the next message; None at the end, or for anything that is not binary."""
         message = await self._socket.receive()
-        return bytes(message.data) if message.type is aiohttp.WSMsgType.BINARY else None
+        return message.data if message.type is aiohttp.WSMsgType.BINARY else None
 
     async def send(self, data: bytes) -> None:
-        """Send one message; Unavailable("portal_lost")."""
+        """Send one message, and wait while the transport is full; Unavailable("portal_lost")."""
         try:
             await self._socket.send_bytes(data)
         except ConnectionError as error:
@@ -55,83 +64,71 @@ class ControlSocket:
 
 
 @asynccontextmanager
-async def dial_control(portal: PortalAddress, timeout_s: float) -> AsyncIterator[ControlSocket]:
-    """Dial, check the certificate, upgrade; closed at the end of the block.
+async def dial_control(
+    portal: PortalAddress, path: str, dialling: Dialling, context: ssl.SSLContext
+) -> AsyncIterator[ControlSocket]:
+    """Dial, check the certificate, upgrade at `path`; closed at the end of the block.
 
-    Raises Unavailable("portal_unreachable", or "portal_busy" with wait_s), Refused("portal_certificate").
+    Raises what `dial_problem` gives: Unavailable (portal_busy with wait_s), Refused.
     """
-    connector = aiohttp.TCPConnector(
-        ssl=portal.context(), limit=1, force_close=True, socket_factory=_control_tcp_socket
-    )
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, trust_env=False, middlewares=(_take_no_redirect,)
-    ) as session:
+    async with _client(dialling, context) as session:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(dialling.timeout_s):
                 upgraded = await session.ws_connect(
-                    portal.control_url,
-                    headers={"Host": portal.name},
-                    server_hostname=portal.name,
+                    portal.url(path),
                     max_msg_size=MAX_MESSAGE_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                    **_asking(portal, dialling.proxy),
                 )
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise Refused("portal_certificate") from error
-        except aiohttp.WSServerHandshakeError as error:
-            wait = error.headers.get("Retry-After", "") if error.headers else ""
-            wait_s = min(int(wait), MAX_RETRY_AFTER_S) if wait.isascii() and wait.isdecimal() else 0
-            raise Unavailable("portal_busy", wait_s=wait_s) from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unavailable("portal_unreachable") from error
+        except FAILURES as error:
+            raise dial_problem(error, through_proxy=dialling.proxy is not None) from error
         async with upgraded:
             yield ControlSocket(upgraded)
 
 
-async def dial_work(address: Address, token: bytes, timeout_s: float) -> socket.socket:
-    """Dial a work connection and say its token; the caller closes the socket. Unavailable("portal_unreachable")."""
-    loop = asyncio.get_running_loop()
-    sock = _tcp_socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await loop.sock_connect(sock, address)
-            await loop.sock_sendall(sock, encode_work_preface(token))
-    except (OSError, TimeoutError) as error:
-        sock.close()
-        raise Unavailable("portal_unreachable") from error
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+async def ask_portal(
+    portal: PortalAddress, path: str, dialling: Dialling, context: ssl.SSLContext, max_bytes: int
+) -> tuple[int, bytes]:
+    """GET a path and give status and body; raises what `dial_problem` gives, Unavailable("portal_answer")."""
+    async with _client(dialling, context) as session:
+        try:
+            async with (
+                asyncio.timeout(dialling.timeout_s),
+                session.get(portal.url(path), allow_redirects=False, **_asking(portal, dialling.proxy)) as answer,
+            ):
+                body = bytearray()
+                async for piece in answer.content.iter_chunked(max_bytes):
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise Unavailable("portal_answer")
+                return answer.status, bytes(body)
+        except FAILURES as error:
+            raise dial_problem(error, through_proxy=dialling.proxy is not None) from error
 
 
-def let_patient_stall(sock: socket.socket, stall_timeout_s: float) -> None:
-    """Set what a connection in use needs: to Linux a stalled reader looks dead (TCP_USER_TIMEOUT, tcp(7))."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout_s * 1000))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+def _client(dialling: Dialling, context: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        ssl=context, limit=1, force_close=True, socket_factory=lambda resolved: dialling.make_socket(resolved[0])
+    )
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=dialling.timeout_s, sock_read=dialling.timeout_s)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False, middlewares=(_look_first,))
 
 
-def _control_tcp_socket(resolved: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-    return _tcp_socket(resolved[0])
+def _asking(portal: PortalAddress, proxy: Proxy | None) -> dict[str, Any]:
+    asking: dict[str, Any] = {"headers": {"Host": portal.name}, "server_hostname": portal.name}
+    if proxy is not None:
+        asking["proxy"] = URL.build(scheme="http", host=proxy.host, port=proxy.port)
+        if proxy.user or proxy.password:
+            asking["proxy_auth"] = aiohttp.BasicAuth(proxy.user, proxy.password, encoding="utf-8")
+    return asking
 
 
-def _tcp_socket(family: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
-    return sock
-
-
-async def _take_no_redirect(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """A portal answers itself or not at all; aiohttp would follow it to any host."""
+async def _look_first(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A portal answers itself or not at all: aiohttp would follow a redirect to any host. Little waits unsent."""
     response = await handler(request)
     if 300 <= response.status < 400:
         response.close()
         raise aiohttp.ClientError
+    if response.status == 101 and response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
     return response

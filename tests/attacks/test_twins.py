@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = sorted((Path(__file__).parent / "faults").glob("*.patch"))
-CASES = ("a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a16", "a18", "a27")
+CASES = ("a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a12", "a16", "a18", "a27")
 
 
 def copy_of_tree(folder: Path) -> Path:

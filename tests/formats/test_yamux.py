@@ -237,3 +237,138 @@ def test_sending_keeps_its_own_caps() -> None:
         client.send(stream, b"x")
     with pytest.raises(Refused):
         client.consumed(stream, 1)
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "send", "move", "read", "finish", "reset"]),
+        st.booleans(),
+        st.integers(0, 4),
+        st.integers(1, 80_000),
+    ),
+    max_size=120,
+)
+
+
+class Side:
+    """A session, what was sent and has come on each stream, and what is not consumed yet."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.sent: dict[int, bytearray] = {}
+        self.came: dict[int, bytearray] = {}
+        self.waiting: dict[int, int] = {}
+        self.finished: set[int] = set()
+        self.reset: set[int] = set()
+        self.held = 0
+
+    def hear(self, data: bytes) -> None:
+        for event in self.session.receive(data):
+            match event:
+                case DataReceived(stream, piece):
+                    self.came.setdefault(stream, bytearray()).extend(piece)
+                    self.waiting[stream] = self.waiting.get(stream, 0) + len(piece)
+                case StreamReset(stream):
+                    self.reset.add(stream)
+                    self.waiting.pop(stream, None)
+                case StreamFinished(stream):
+                    self.finished.add(stream)
+
+    def read(self, stream: int, length: int) -> None:
+        length = min(length, self.waiting.get(stream, 0))
+        if length:
+            self.waiting[stream] -= length
+            self.session.consumed(stream, length)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ACTIONS, st.sampled_from([256, 400, 1024]), st.integers(1, 300_000))
+def test_under_any_schedule_each_byte_comes_once_in_order_and_within_the_caps(
+    actions: list[tuple[str, bool, int, int]], window_kib: int, split: int
+) -> None:
+    caps = {"max_streams": 8, "max_unread_bytes": 1 << 20, "max_unsent_bytes": 200_000}
+    sides = [Side(Session("client", **caps, window_bytes=window_kib * 1024)), Side(Session("server", **caps))]
+    number = 0
+
+    def move(sender: Side, receiver: Side, max_bytes: int) -> bool:
+        wire = sender.session.bytes_to_send(max_bytes)
+        for at in range(0, len(wire), split):
+            receiver.hear(wire[at : at + split])
+        assert receiver.session._unread_bytes <= caps["max_unread_bytes"]
+        assert receiver.session._unread_bytes == sum(state.unread for state in receiver.session._streams.values())
+        return bool(wire)
+
+    for what, of_client, which, amount in actions:
+        own, other = sides if of_client else reversed(sides)
+        streams = sorted(own.session._streams)
+        stream = streams[which % len(streams)] if streams else 0
+        match what:
+            case "open":
+                with contextlib.suppress(Unavailable):
+                    own.session.open_stream()
+            case "send" if own.session.room(stream):
+                number += 1
+                piece = (number.to_bytes(4, "big") * (amount // 4 + 1))[: min(amount, own.session.room(stream))]
+                own.session.send(stream, piece)
+                own.sent.setdefault(stream, bytearray()).extend(piece)
+            case "move":
+                move(own, other, amount)
+            case "read":
+                own.read(stream, amount)
+            case "finish" if stream:
+                own.session.finish(stream)
+            case "reset" if stream and which == 0:
+                own.session.reset(stream)
+                own.reset.add(stream)
+                own.waiting.pop(stream, None)
+    moving = True
+    while moving:
+        for side in sides:
+            for stream in list(side.waiting):
+                side.read(stream, 1 << 30)
+        moving = move(sides[0], sides[1], 1 << 20) | move(sides[1], sides[0], 1 << 20)
+    gone = sides[0].reset | sides[1].reset
+    for own, other in (sides, sides[::-1]):
+        for stream, sent in own.sent.items():
+            came = bytes(other.came.get(stream, b""))
+            assert bytes(sent).startswith(came)
+            assert came == sent or stream in gone
+        assert other.came.keys() <= own.sent.keys()
+
+
+def test_a_larger_window_is_told_at_the_opening_and_holds_for_what_this_side_receives() -> None:
+    client, server = Session("client", window_bytes=1 << 20), Session("server", max_unsent_bytes=1 << 21)
+    stream = client.open_stream()
+    wire = client.bytes_to_send()
+    assert wire == frame(1, yamux.SYN, stream, (1 << 20) - yamux.INITIAL_WINDOW_BYTES)
+    server.receive(wire)
+    server.send(stream, bytes(1 << 21))
+    assert len(read_all(carry(server, client), stream)) == 1 << 20
+    client.consumed(stream, 1 << 19)
+    assert client.bytes_to_send() == frame(1, 0, stream, 1 << 19)
+    client.send(stream, bytes(256 * 1024))
+    assert len(read_all(carry(client, server), stream)) == yamux.INITIAL_WINDOW_BYTES
+    accepted = Session("server", window_bytes=1 << 20)
+    accepted.receive(frame(1, yamux.SYN, 1, 0))
+    assert accepted.bytes_to_send() == frame(1, yamux.ACK, 1, (1 << 20) - yamux.INITIAL_WINDOW_BYTES)
+
+
+def test_many_small_pieces_wait_in_as_much_memory_as_their_bytes_take() -> None:
+    client, server = pair()
+    stream = client.open_stream()
+    sent = bytes(number % 251 for number in range(100_000))
+    for byte in sent:
+        client.send(stream, bytes([byte]))
+    unsent = client._streams[stream].unsent
+    assert unsent is not None
+    assert len(unsent._pieces) <= len(sent) // yamux.PIECE_BYTES + 1
+    assert read_all(carry(client, server), stream) == sent
+
+
+def test_a_piece_that_its_owner_changes_later_is_sent_as_it_was() -> None:
+    client, server = pair()
+    stream = client.open_stream()
+    piece = bytearray(b"a" * 5000)
+    client.send(stream, piece)
+    piece[:] = b"b" * 5000
+    assert read_all(carry(client, server), stream) == b"a" * 5000

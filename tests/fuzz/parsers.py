@@ -29,6 +29,8 @@ from appliance.core.varlink.stream import Stream
 from appliance.formats import envelope, share_manifest, yamux
 from appliance.formats.client_hello import read_client_hello
 from appliance.formats.padme import padme
+from appliance.formats.proxy_header import MAX_HEADER_BYTES, decode_proxy_header, encode_proxy_header
+from appliance.gateway.first_bytes import holder_of
 from tests.formats.test_client_hello import openssl_hello
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -172,6 +174,26 @@ def client_hello(data: bytes) -> None:
         assert read_client_hello(data[:end]) in (None, found)
 
 
+def first_bytes(data: bytes) -> None:
+    """A PROXY header is read alike whatever follows, and says whom it would be written for; then a ClientHello."""
+    try:
+        header = decode_proxy_header(data)
+    except Invalid:
+        return
+    if header is None:
+        return
+    assert header.length <= min(len(data), MAX_HEADER_BYTES)
+    assert decode_proxy_header(data + b"more") == header
+    assert all(decode_proxy_header(data[:end]) is None for end in range(0, header.length, 7))
+    if header.source is not None:
+        address, port = header.source
+        again = decode_proxy_header(encode_proxy_header((str(address), port)))
+        assert again is not None
+        assert again.source is not None
+        assert holder_of(again.source[0]) == holder_of(address)
+    client_hello(data[header.length :])
+
+
 def document(data: bytes) -> None:
     """The outer layer: a sealed file as it lies on a disk."""
     open_document(data, int.from_bytes(data[-3:], "big") if len(data) % 2 else len(data) // 2)
@@ -279,6 +301,11 @@ SEEDS: dict[str, list[bytes]] = {
         openssl_hello("praxis-0a0b0c0d.localhost", ["acme-tls/1", "http/1.1"]),
         openssl_hello(None),
     ],
+    "first_bytes": [
+        encode_proxy_header(("198.51.100.7", 40_000)) + openssl_hello("praxis-0a0b0c0d.localhost", ["acme-tls/1"]),
+        encode_proxy_header(("2001:db8::1", 1)) + openssl_hello(None),
+        encode_proxy_header(None),
+    ],
     "document": list(_document_files()),
     "document_inside": list(_document_plaintexts()),
     "manifest": [sealed for sealed, _ in _manifests()],
@@ -290,6 +317,7 @@ TARGETS: dict[str, Target] = {
     "varlink_stream": varlink_stream,
     "yamux": yamux_session,
     "client_hello": client_hello,
+    "first_bytes": first_bytes,
     "document": document,
     "document_inside": document_inside,
     "manifest": manifest,

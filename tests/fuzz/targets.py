@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 MODULES = {
     "tests.fuzz.parsers": (
-        "varlink_call", "varlink_reply", "varlink_stream", "yamux", "client_hello",
+        "varlink_call", "varlink_reply", "varlink_stream", "yamux", "client_hello", "first_bytes",
         "document", "document_inside", "manifest", "manifest_inside",
     ),
     "tests.fuzz.attestation_parsers": ("tpm_key", "tpm_statement", "tpm_signature", "endorsement", "registration"),

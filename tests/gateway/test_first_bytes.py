@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import ipaddress
 import os
 import socket
@@ -139,6 +140,39 @@ def test_one_end_of_a_pair_is_believed() -> None:
     with far, checked_socket(near.detach()) as sock:
         far.send(b"x")
         assert sock.recv(1) == b"x"
+
+
+def try_to_lead_elsewhere(sock: socket.socket, there: str) -> bool:
+    """Try to take an end of a pair to another socket of the network it was made in; say whether a byte may get there."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(None).connect(sock.fileno(), bytes(28), 28)  # AF_UNSPEC: disconnect, connect(2)
+    for act in (sock.connect, lambda name: sock.sendto(b"canary", name)):
+        with contextlib.suppress(OSError):
+            act(there)
+            return True
+    with contextlib.suppress(OSError):
+        sock.listen()
+        return True
+    return False
+
+
+@pytest.mark.parametrize("state", ["as it came", "its peer gone", "shut down"])
+@pytest.mark.parametrize(("kind", "leads"), [(socket.SOCK_STREAM, False), (socket.SOCK_DGRAM, True)])
+def test_the_end_of_a_stream_pair_leads_nowhere_else_and_that_of_a_datagram_pair_would(
+    kind: socket.SocketKind, state: str, leads: bool
+) -> None:
+    """A pair belongs to the network it was made in, and with it to that network's abstract names: to tunnel's."""
+    far, near = socket.socketpair(socket.AF_UNIX, kind)
+    with socket.socket(socket.AF_UNIX, kind) as elsewhere, far, near:
+        elsewhere.bind(f"\0elsewhere-{os.getpid()}")
+        if kind == socket.SOCK_STREAM:
+            elsewhere.listen()
+        near.setblocking(False)
+        if state == "its peer gone":
+            far.close()
+        elif state == "shut down":
+            near.shutdown(socket.SHUT_RDWR)
+        assert try_to_lead_elsewhere(near, elsewhere.getsockname()) == leads
 
 
 def pass_patient(side: PatientSide, address: str, sent: bytes = b"") -> socket.socket:

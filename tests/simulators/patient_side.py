@@ -100,12 +100,12 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def sign(self, request: bytes, *, host: str | None = None, days: int = 1) -> bytes:
+    def sign(self, request: bytes, *, host: str | None = None, days: int = 1, revoked: str = "") -> bytes:
         """Sign gateway's request (DER) and give the chain."""
         asked = x509.load_der_x509_csr(request)
         name = host or asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value[0].value
         now = datetime.datetime.now(datetime.UTC)
-        leaf = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
             .issuer_name(self.certificate.subject)
@@ -115,8 +115,12 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if revoked:
+            where = [x509.UniformResourceIdentifier(revoked)]
+            point = x509.DistributionPoint(where, relative_name=None, reasons=None, crl_issuer=None)
+            builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+        leaf = builder.sign(self._key, hashes.SHA256())
         return leaf.public_bytes(serialization.Encoding.PEM) + self.pem
 
 
