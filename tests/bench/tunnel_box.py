@@ -14,81 +14,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from appliance.contracts.gateway import GATEWAY, TakeConnection
-from appliance.contracts.vault import VAULT, Box, Describe, DeviceProof, ProveDevice
-from appliance.core.varlink import Answers, Caller, Done, Interface, Peer, serve
+from appliance.contracts.vault import VAULT
+from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.proxy_header import FIXED_BYTES, MAX_HEADER_BYTES, SIGNATURE, decode_proxy_header
-from appliance.formats.tunnel_control import proof_bytes
 from appliance.tunnel.keeper import keep_connected
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status
 from tests.bench.tunnel_application import make_runner, page_context
+from tests.bench.tunnel_vault import StubVault, answering
 
 LOOK_S = 0.02
-
-
-@dataclass(frozen=True)
-class StubVault:
-    """Says where the portal is and signs as the box, by a key in software."""
-
-    box: str
-    key: ec.EllipticCurvePrivateKey
-    host_name: str
-    portal_address: str
-    portal_name: str
-    portal_ca: str
-
-    def answers(self) -> Answers:
-        return {Describe: self.answer_describe, ProveDevice: self.answer_prove_device}
-
-    async def answer_describe(self, _: Describe, __: Caller) -> Box:
-        return Box(
-            box=self.box,
-            page_host=self.host_name,
-            page_port=443,
-            lan_host="lan.localhost",
-            lan_port=443,
-            portal_address=self.portal_address,
-            portal_name=self.portal_name,
-            portal_ca=self.portal_ca,
-            provisioned=True,
-            claimed=False,
-            practice_name="",
-            telephone="",
-        )
-
-    async def answer_prove_device(self, call: ProveDevice, _: Caller) -> DeviceProof:
-        proof = proof_bytes(bytes.fromhex(self.box), self.portal_name, call.nonce, call.portal_certificate_sha256)
-        return DeviceProof(box=self.box, signature=self.key.sign(proof, ec.ECDSA(hashes.SHA256())))
-
-
-@asynccontextmanager
-async def answering(path: Path, interface: Interface, answers: Answers) -> AsyncIterator[Peer]:
-    """Answer some verbs of an interface at `path`, for this user as tunnel."""
-    some = Interface(interface.name, {verb.__name__: verb for verb in answers}, "")
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        serving = asyncio.ensure_future(serve(listener, [(some, answers)], {os.getuid(): "tunnel"}))
-        try:
-            yield Peer(interface, path)
-        finally:
-            serving.cancel()
-            await asyncio.wait([serving])
 
 
 class Descriptors:
@@ -145,24 +89,13 @@ def say(**fields: object) -> None:
 async def run_direct(settings: dict[str, Any], folder: Path) -> None:
     runner = await make_runner(folder)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        runner.server, settings["address"], 0, ssl=page_context(folder), backlog=1024
-    )
+    server = await loop.create_server(runner.server, settings["address"], 0, ssl=page_context(folder), backlog=1024)
     say(port=server.sockets[0].getsockname()[1])
     await asyncio.Event().wait()
 
 
 async def run_tunnel(settings: dict[str, Any], folder: Path) -> None:
-    key = load_pem_private_key(settings["device_key"].encode(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    vault = StubVault(
-        settings["box"],
-        key,
-        settings["host_name"],
-        settings["portal_address"],
-        settings["portal_name"],
-        Path(settings["portal_ca"]).read_text(),
-    )
+    vault = StubVault.of(settings)
     descriptors = Descriptors(await make_runner(folder), folder)
     status = Status(0)
     async with (
@@ -221,7 +154,9 @@ def main(path: Path) -> None:
     settings = json.loads(path.read_text())
     run = {"direct": run_direct, "tunnel": run_tunnel, "snitun": run_snitun}[settings["side"]]
     factory = None
-    if settings["side"] != "snitun":  # uvloop, as gateway and tunnel run; snitun's in-process TLS needs asyncio's own loop
+    if (
+        settings["side"] != "snitun"
+    ):  # uvloop, as gateway and tunnel run; snitun's in-process TLS needs asyncio's own loop
         import uvloop
 
         factory = uvloop.new_event_loop

@@ -64,7 +64,11 @@ class Load:
         """Run to the end and give what it says; WrongBytes, RuntimeError for whatever else failed."""
         inside = ["ip", "netns", "exec", self.namespace] if self.namespace else []
         done = subprocess.run(
-            [*inside, *self.command(what, **options)], capture_output=True, text=True, timeout=2 * LIMIT_S, check=False
+            [*inside, *self.command(what, **options)],
+            capture_output=True,
+            text=True,
+            timeout=2 * LIMIT_S,
+            check=False,
         )
         if "wrong bytes" in done.stderr:
             raise WrongBytes(self.host)

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import threading
 import time
@@ -48,7 +47,9 @@ def memory(pid: int) -> Memory:
 class Program:
     """A started program that says JSON lines on standard output and ends when its input does."""
 
-    def __init__(self, command: Sequence[str | Path], *, namespace: str | None = None, json_lines: bool = True) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], *, namespace: str | None = None, json_lines: bool = True
+    ) -> None:
         inside = ["ip", "netns", "exec", namespace] if namespace else []
         self._process = subprocess.Popen(
             [*inside, *command], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -100,20 +101,3 @@ class Program:
             self._process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-
-
-class Portal(Program):
-    """The real portal as its own process; its settings say the port."""
-
-    def __init__(self, python: Path, settings: Path, *, namespace: str | None = None) -> None:
-        # It says that it is ready on standard error; here that is one stream with its output.
-        command = ["sh", "-c", 'exec "$@" 2>&1', "portal", python, "-m", "provisioning.portal", settings]
-        super().__init__(command, namespace=namespace, json_lines=False)
-
-    def until_ready(self) -> int:
-        """Wait until it listens; give its port."""
-        line = self.hear(lambda said: "ready" in said and "port=" in said)
-        return int(line.rsplit("port=", 1)[1].split()[0])
-
-    def end(self, number: int | None = signal.SIGTERM) -> None:
-        super().end(number)

@@ -55,7 +55,16 @@ def bench_python() -> Path:
     print(f"Making an environment of {base} for all sides of the comparison", file=sys.stderr, flush=True)
     subprocess.run([base, "-m", "venv", ENVIRONMENT], check=True)
     # Two steps, as in the Makefile: what compiles the one source-only package comes from the lock too.
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "--no-deps",
+    ]
     subprocess.run([*install, "-r", REQUIREMENTS / "build.txt"], check=True)
     subprocess.run(
         [*install, "--no-build-isolation", "--use-pep517", "-r", REQUIREMENTS / "bench-tunnel.txt"], check=True

@@ -1,10 +1,10 @@
 """The sides of the comparison, each with its own box, certificate and, but for `direct`, its own relay.
 
-    direct     the application on a socket of its own: TLS without any tunnel
-    work       the real portal, the real tunnel, raw work connections
-    wrapped    the same, every work connection in TLS of its own
-    streams    the same, every patient a stream of the one control connection
-    snitun     snitun's relay and its client in the in-process mode
+direct     the application on a socket of its own: TLS without any tunnel
+work       the real portal, the real tunnel, raw work connections
+wrapped    the same, every work connection in TLS of its own
+streams    the same, every patient a stream of the one control connection
+snitun     snitun's relay and its client in the in-process mode
 """
 
 from __future__ import annotations
@@ -18,13 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from tests.bench.tunnel_application import write_page
 from tests.bench.tunnel_load import Load
-from tests.bench.tunnel_programs import Portal, Program, cpu_s
-from tests.portal.simulated_box import PORTAL_NAME, STATION_KEY, SimulatedBox
-from tests.simulators.attesting_tpm import MAKER
+from tests.bench.tunnel_portal import Device, Portal, write_portal
+from tests.bench.tunnel_programs import Program, cpu_s
 from tests.simulators.demo_box import ROOT
 
 OURS = ("work",)
@@ -64,33 +61,6 @@ class Side:
         return cpu_s(self.box.pid), cpu_s(self.relay.pid) if self.relay else 0.0
 
 
-def write_portal(folder: Path, address: str, port: int, boxes: Sequence[SimulatedBox] = (), **more: object) -> Path:
-    """Write a portal's settings and the records of its boxes; give the settings file."""
-    (folder / "makers.pem").write_bytes(MAKER.pem)
-    registry = folder / "state/registry"
-    registry.mkdir(parents=True, mode=0o700)
-    for box in boxes:
-        (registry / f"{box.box.hex()}.json").write_text(json.dumps(_record(box)))
-    lines = {
-        "portal_name": PORTAL_NAME,
-        "state_folder": str(folder / "state"),
-        "listen_address": address,
-        "listen_port": port,
-        "station_keys": [STATION_KEY],
-        "tpm_makers": str(folder / "makers.pem"),
-        "spare_connections": SPARES,
-        **more,
-    }
-    path = folder / "portal.toml"
-    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()))
-    return path
-
-
-def _record(box: SimulatedBox) -> dict[str, object]:
-    record = box.record()
-    return {name: getattr(record, name) for name in record.__struct_fields__}
-
-
 @contextmanager
 def opened(
     name: str, python: Path, folder: Path, load: Path, places: Places = Places(), *, prefix: Sequence[str] = ()
@@ -127,41 +97,36 @@ def _direct(stack: contextlib.ExitStack, python: Path, folder: Path, load: Path,
     return Side("direct", box, None, Load(load, f"{address}:{port}", host, folder, places.relay))
 
 
-def _tunnel(
-    stack: contextlib.ExitStack, name: str, python: Path, folder: Path, load: Path, places: Places
-) -> Side:
-    simulated = SimulatedBox(folder)
-    write_page(folder, simulated.host_name)
-    settings = write_portal(folder, places.relay_address, 0, [simulated])
+def _tunnel(stack: contextlib.ExitStack, name: str, python: Path, folder: Path, load: Path, places: Places) -> Side:
+    device = Device.make()
+    write_page(folder, device.host_name)
+    port = free_port(places.relay_address, places.relay)
+    settings = write_portal(folder, places.relay_address, port, [device], spare_connections=SPARES)
     relay = Portal(python, settings, namespace=places.relay)
-    stack.callback(relay.end)
-    address = f"{places.relay_address}:{relay.until_ready()}"
-    key = simulated.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    stack.callback(lambda: side.relay.end())
+    relay.until_ready()
+    address = f"{places.relay_address}:{port}"
     box = _start_box(
         stack, python, folder, places,
-        {
-            "side": "tunnel",
-            "box": simulated.box.hex(),
-            "device_key": key.decode(),
-            "host_name": simulated.host_name,
-            "portal_address": address,
-            "portal_name": PORTAL_NAME,
-            "portal_ca": str(folder / "state/portal-ca.pem"),
-            "tunnel": TUNNEL_SETTINGS[name],
-        },
+        {"side": "tunnel", **device.settings(folder, address), "tunnel": TUNNEL_SETTINGS[name]},
     )  # fmt: skip
+    side = Side(name, box, relay, Load(load, address, device.host_name, folder, places.relay), settings)
     wanted = 0 if name == "streams" else SPARES
     box.hear(
         lambda said: said.get("state") == "connected" and said["spares"] >= wanted, timeout_s=CONNECTED_TIMEOUT_S
     )
-    return Side(name, box, relay, Load(load, address, simulated.host_name, folder, places.relay), settings)
+    return side
 
 
 def _snitun(stack: contextlib.ExitStack, python: Path, folder: Path, load: Path, places: Places) -> Side:
     host = f"{secrets.token_hex(4)}.localhost"
     write_page(folder, host)
     made = subprocess.run(
-        [python, "-m", "tests.bench.tunnel_snitun", "--token", host], cwd=ROOT, capture_output=True, text=True, check=True
+        [python, "-m", "tests.bench.tunnel_snitun", "--token", host],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     token = json.loads(made.stdout)
     port = free_port(places.relay_address, places.relay)
