@@ -12,11 +12,10 @@ listens, {"state", "spares", "at"} whenever tunnel's state changes. Serves until
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import logging
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from appliance.tunnel.keeper import keep_connected
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status
 from tests.bench.tunnel_application import make_runner, page_context
+from tests.bench.tunnel_saying import say, until_input_ends
 from tests.bench.tunnel_vault import StubVault, answering
 
 LOOK_S = 0.02
@@ -81,11 +81,6 @@ async def take_proxy_header(sock: socket.socket) -> None:
         await asyncio.sleep(0.001)
 
 
-def say(**fields: object) -> None:
-    """Write one line."""
-    print(json.dumps(fields), flush=True)
-
-
 async def run_direct(settings: dict[str, Any], folder: Path) -> None:
     runner = await make_runner(folder)
     loop = asyncio.get_running_loop()
@@ -121,6 +116,9 @@ async def say_states(status: Status) -> None:
 async def run_snitun(settings: dict[str, Any], folder: Path) -> None:
     from snitun.utils.aiohttp_client import SniTunClientAioHttp
 
+    from tests.bench.tunnel_snitun import mend_writelines
+
+    mend_writelines()
     runner = await make_runner(folder)
     host, port = settings["portal_address"].split(":")
     client = SniTunClientAioHttp(runner, page_context(folder), host, int(port))
@@ -136,22 +134,9 @@ async def run_snitun(settings: dict[str, Any], folder: Path) -> None:
     say(state="lost", spares=0, at=asyncio.get_running_loop().time())
 
 
-async def until_input_ends(running: Coroutine[None, None, None]) -> None:
-    """Run until standard input ends."""
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
-    task = asyncio.ensure_future(running)
-    waiting = asyncio.ensure_future(ended.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        task.result()
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
 def main(path: Path) -> None:
     settings = json.loads(path.read_text())
+    logging.disable(logging.CRITICAL)  # aiohttp tells of every patient that leaves in the middle
     run = {"direct": run_direct, "tunnel": run_tunnel, "snitun": run_snitun}[settings["side"]]
     factory = None
     if (

@@ -20,7 +20,7 @@ from appliance.core.metrics import render
 from appliance.tunnel.keeper import keep_connected
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status
-from tests.bench.tunnel_box import say, until_input_ends
+from tests.bench.tunnel_saying import say, until_input_ends
 from tests.bench.tunnel_vault import StubVault
 
 LOOK_S = 0.1

@@ -13,7 +13,7 @@ import contextlib
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,7 @@ class Places:
     box: str | None = None
     relay: str | None = None
     relay_address: str = LOOPBACK
+    box_address: str = LOOPBACK
 
 
 @dataclass
@@ -62,9 +63,7 @@ class Side:
 
 
 @contextmanager
-def opened(
-    name: str, python: Path, folder: Path, load: Path, places: Places = Places(), *, prefix: Sequence[str] = ()
-) -> Iterator[Side]:
+def opened(name: str, python: Path, folder: Path, load: Path, places: Places = Places()) -> Iterator[Side]:
     """Start a side and wait until patients are served; ended at the end of the block."""
     folder.mkdir()
     with contextlib.ExitStack() as stack:
@@ -91,7 +90,7 @@ def _start_box(
 def _direct(stack: contextlib.ExitStack, python: Path, folder: Path, load: Path, places: Places) -> Side:
     host = "direct.localhost"
     write_page(folder, host)
-    address = places.relay_address
+    address = places.box_address
     box = _start_box(stack, python, folder, places, {"side": "direct", "address": address})
     port = box.hear(lambda said: "port" in said)["port"]
     return Side("direct", box, None, Load(load, f"{address}:{port}", host, folder, places.relay))

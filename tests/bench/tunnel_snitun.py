@@ -12,14 +12,36 @@ import logging
 import secrets
 import sys
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from tests.bench.tunnel_box import say, until_input_ends
+from tests.bench.tunnel_saying import say, until_input_ends
 
 TOKEN_LIFETIME_S = 86_400
+#: CPython before these does not stop whoever writes by writelines() when nobody reads (CVE-2024-12254).
+MENDED = {(3, 12): (3, 12, 9), (3, 13): (3, 13, 2)}
+
+
+def mend_writelines() -> None:
+    """Give asyncio's writelines() the pause it has had since, so that snitun is not measured by an old CPython's bug.
+
+    Without it a slow line lets snitun's box queue a whole download in memory and answer nobody else.
+    """
+    from asyncio.selector_events import _SelectorSocketTransport as Transport
+
+    fixed = MENDED.get(sys.version_info[:2])
+    if fixed is None or sys.version_info[:3] >= fixed:
+        return
+    write = Transport.writelines
+
+    def writelines(self: Transport, lines: Iterable[bytes]) -> None:
+        write(self, lines)
+        self._maybe_pause_protocol()
+
+    Transport.writelines = writelines
 
 
 def make_token(host_name: str) -> dict[str, object]:
@@ -60,6 +82,7 @@ def main(arguments: list[str]) -> None:
         say(**make_token(arguments[1]))
         return
     settings = json.loads(Path(arguments[0]).read_text())
+    mend_writelines()
     factory = None
     if settings["loop"] == "uvloop":
         import uvloop

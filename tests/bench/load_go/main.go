@@ -242,6 +242,7 @@ func (patient *Patient) beside(bulk, count int, settle, pause, limit time.Durati
 		return nil, err
 	}
 	defer small.Close()
+	_ = small.SetDeadline(time.Now().Add(limit))
 	if err := patient.small(small); err != nil {
 		return nil, err
 	}
