@@ -1,0 +1,62 @@
+"""`python -m tests.bench.tunnel_boxes SETTINGS.json`: a crowd of boxes in one process, each with tunnel's real keeper.
+
+What makes a box come back (dialling, the proof, the probes, the back-off, Retry-After) is the box's own code; only vault is
+a stub. Nobody downloads: there is no gateway. Says {"connected", "spares", "refused", "at"} whenever it changes: how many
+boxes are connected now, how many spares they hold, how many answers were Refused so far; `at` is CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from appliance.core.metrics import render
+from appliance.tunnel.keeper import keep_connected
+from appliance.tunnel.settings import TunnelSettings
+from appliance.tunnel.status import Status
+from tests.bench.tunnel_saying import say, until_input_ends
+from tests.bench.tunnel_vault import StubVault
+
+LOOK_S = 0.1
+REFUSED = 'praxis_tunnel_sessions_total{outcome="refused"} '
+
+
+async def run(settings: dict[str, Any]) -> None:
+    """Keep every box connected; they begin within `spread_s`."""
+    states = [Status(0) for _ in settings["boxes"]]
+    chosen = TunnelSettings(**settings["tunnel"])
+    pause_s = settings["spread_s"] / len(states)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(say_states(states))
+        for box, status in zip(settings["boxes"], states, strict=True):
+            vault: Any = StubVault.of(box)
+            group.create_task(keep_connected(vault, vault, chosen, status))
+            await asyncio.sleep(pause_s)
+
+
+async def say_states(states: list[Status]) -> None:
+    said: tuple[int, int, int] | None = None
+    while True:
+        refused = next((line for line in render().splitlines() if line.startswith(REFUSED)), f"{REFUSED}0")
+        now = (
+            sum(status.state == "connected" for status in states),
+            sum(status.spares for status in states),
+            int(float(refused.removeprefix(REFUSED))),
+        )
+        if now != said:
+            said = now
+            say(connected=now[0], spares=now[1], refused=now[2], at=asyncio.get_running_loop().time())
+        await asyncio.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_input_ends(run(json.loads(Path(sys.argv[1]).read_text()))))
