@@ -123,7 +123,7 @@ def files_are_clean(portal: PortalProcess, box: OuterBox, canaries: Canaries) ->
     said = {"portal": portal.said(), "tunnel": box.said("tunnel"), "gateway": box.said("gateway")}
     assert "ready" in said["portal"]
     assert "portal_connected" in said["tunnel"]
-    assert "page_certificate_taken" in said["gateway"]
+    assert "confined" in said["gateway"]
     assert not [name for name, text in said.items() if canaries.found_in(text.encode())]
 
 

@@ -33,11 +33,11 @@ from appliance.contracts.backup import BACKUP
 from appliance.contracts.certificate import CERTIFICATE
 from appliance.contracts.page_key import PAGE_KEY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
-from appliance.contracts.tunnel import TUNNEL, ReadState, TunnelState
+from appliance.contracts.tunnel import TUNNEL, ReadState, RemoveProxy, SetProxy, TunnelState
 from appliance.contracts.vault import VAULT, AcceptKitSheet, Describe, FinishProvisioning, MakeKit
 from appliance.contracts.watch import WATCH
 from appliance.core.accept import accept_connections
-from appliance.core.varlink import ask_patiently, serve
+from appliance.core.varlink import Done, ask_patiently, serve
 from appliance.practice.connections import Connections
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
@@ -248,7 +248,21 @@ class Bench:
 
 
 async def answer_read_state(*_: object) -> TunnelState:
-    return TunnelState(state="connected", since=int(time.time()) - 3600, spares=4)
+    return TunnelState(
+        state="connected",
+        since=int(time.time()) - 3600,
+        spares=4,
+        mode="raw",
+        connected=1,
+        relays=1,
+        problem="",
+        proxy="",
+        proxy_user="",
+    )
+
+
+async def answer_proxy(*_: object) -> Done:
+    return Done()
 
 
 @contextlib.asynccontextmanager
@@ -285,7 +299,10 @@ async def practice_bench(
         for name, served_here in {
             "vault": [(VAULT, table), (PAGE_KEY, PageKeyAnswers(vault).table()), (PROCESS, PROCESS_ANSWERS)],
             "records": [(records.peer._interface, answers), (PROCESS, PROCESS_ANSWERS)],
-            "tunnel": [(TUNNEL, {ReadState: answer_read_state}), (PROCESS, PROCESS_ANSWERS)],
+            "tunnel": [
+                (TUNNEL, {ReadState: answer_read_state, SetProxy: answer_proxy, RemoveProxy: answer_proxy}),
+                (PROCESS, PROCESS_ANSWERS),
+            ],
             "backup": [(BACKUP, backup.table()), (PROCESS, PROCESS_ANSWERS)],
             "watch": [(WATCH, watch.table()), (PROCESS, PROCESS_ANSWERS)],
             "certificate": [(CERTIFICATE, certificate.table()), (PROCESS, PROCESS_ANSWERS)],

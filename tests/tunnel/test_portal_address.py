@@ -37,7 +37,7 @@ def described(address: str, authority: str = "") -> Box:
     ],
 )
 def test_host_and_port_become_the_control_url(address: str, url: str) -> None:
-    assert PortalAddress.of(described(address)).control_url == url
+    assert PortalAddress.of(described(address)).url("/control") == url
 
 
 @pytest.mark.parametrize(
