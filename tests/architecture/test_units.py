@@ -32,7 +32,7 @@ DEAF = ("presence",)
 #: No process of the box: the oneshot that removes the data, once, when the keys are gone.
 RESET = "praxissafe-reset.service"
 #: Keeps nothing on disk.
-STATELESS = ("tunnel", "certificate", "preview", "presence", "enrol")
+STATELESS = ("certificate", "preview", "presence", "enrol")
 RESIDENT = tuple(process for process in PROCESSES if process not in SHORT_LIVED)
 #: A second interface on a process's socket.
 ALSO_ANSWERS = {"records": ("snapshots",), "vault": ("page_key",)}
