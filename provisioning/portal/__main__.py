@@ -51,7 +51,7 @@ async def run(settings: PortalSettings) -> None:
     async with open_portal(settings) as portal:
         if portal.registry.unusable:
             print(f"portal unusable_records={portal.registry.unusable}", file=sys.stderr, flush=True)
-        print(f"portal ready port={portal.port}", file=sys.stderr, flush=True)
+        print(f"portal ready {portal.ports}", file=sys.stderr, flush=True)
         await first_of(asked.wait(), stopped.wait())
         print("portal draining", file=sys.stderr, flush=True)
         await first_of(portal.drain(), stopped.wait())

@@ -54,6 +54,11 @@ class Portal:
     settings: PortalSettings
     front_port: int = 0
 
+    @property
+    def ports(self) -> str:
+        """Where it listens, for the ready line."""
+        return f"port={self.port}" + (f" front_port={self.front_port}" if self.front_port else "")
+
     async def drain(self) -> None:
         """Accept no more, send the boxes elsewhere one after another, and wait until the last relay is over.
 
