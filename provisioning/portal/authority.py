@@ -104,6 +104,7 @@ class Authority:
         leaf_path = self._folder / "portal.pem"
         context = PortalContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0  # no box resumes a session; a ticket would cost each login a quarter more
         context.load_cert_chain(leaf_path, self._folder / "portal.key")
         leaf = x509.load_pem_x509_certificate(leaf_path.read_bytes())
         context.certificate_sha256 = leaf.fingerprint(hashes.SHA256())

@@ -75,7 +75,8 @@ class Boxes:
         for owner in self._tokens.expire(now):
             owner.order_spent(now)
         for login in self._schedule.due(now):
-            self._schedule.put(login, login.tidy(now))
+            if not login.closed:
+                self._schedule.put(login, login.tidy(now))
 
     def close(self) -> None:
         """Hang up on everyone."""

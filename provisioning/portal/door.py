@@ -34,7 +34,7 @@ from provisioning.portal.limits import Rates, Shares, line_of
 from provisioning.portal.own_connections import OwnConnections
 from provisioning.portal.patients import Patients, Source
 from provisioning.portal.settings import PortalSettings
-from provisioning.portal.sockets import look, prepare
+from provisioning.portal.sockets import look, own, prepare
 
 ACCEPT_PAUSE_S = 0.1
 
@@ -50,7 +50,7 @@ class Door:
         settings: PortalSettings,
         boxes: Boxes,
         patients: Patients,
-        own: OwnConnections,
+        own_connections: OwnConnections,
         counts: Counts,
         serve_own: ServeOwn,
         context: Callable[[], PortalContext],
@@ -58,7 +58,7 @@ class Door:
         self._settings = settings
         self._boxes = boxes
         self._patients = patients
-        self._own = own
+        self._own = own_connections
         self._counts = counts
         self._serve_own = serve_own
         self._context = context
@@ -195,6 +195,7 @@ class Door:
         if not self._handshakes.take(line, loop.time()):
             self._counts.over_limit += 1
             return False
+        own(sock)
         share = share.pop_all()  # it lasts until the connection is known or gone (inside.py)
         try:
             await loop.connect_accepted_socket(

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing
 from typing import Protocol
 
 from appliance.core.errors import Unavailable
-from appliance.formats.tunnel_control import Frame, Health, Ping, Pong
+from appliance.formats.tunnel_control import PING_INTERVAL_S, Frame, Health, Ping, Pong
 from provisioning.portal.carriers import Carrier
 
 
@@ -52,6 +52,7 @@ class Login(ABC):
                 self._control.say(ping)
             case "dead":
                 self._control.hang_up()
+                return now + PING_INTERVAL_S  # it is logged out before
         return self._health.next_at
 
     @asynccontextmanager

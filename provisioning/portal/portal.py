@@ -18,6 +18,7 @@ from typing import cast
 
 from aiohttp import web
 
+from appliance.core.spare_memory import give_back_spare_memory
 from provisioning.portal.authority import Authority, FrontCertificate, PortalContext
 from provisioning.portal.boxes import Boxes
 from provisioning.portal.control import Control
@@ -25,6 +26,7 @@ from provisioning.portal.counts import Counts
 from provisioning.portal.door import Door
 from provisioning.portal.inside import Inside
 from provisioning.portal.known_boxes import Register
+from provisioning.portal.metrics import serve_metrics
 from provisioning.portal.own_connections import OwnConnections
 from provisioning.portal.patients import Patients
 from provisioning.portal.registers import follow_file, keep_leases, open_register, station_side
@@ -137,6 +139,8 @@ async def open_portal(settings: PortalSettings) -> AsyncIterator[Portal]:
                 group.create_task(door.serve(listener, front)),
                 group.create_task(_tidy(boxes, patients, own, counts)),
                 group.create_task(_say_counts(counts)),
+                group.create_task(give_back_spare_memory()),
+                group.create_task(serve_metrics(settings.metrics_listen, counts)),
                 group.create_task(_renew(certificates)),
                 group.create_task(follow_file(registry, boxes, counts)),
                 group.create_task(keep_leases(settings, boxes, counts)),

@@ -6,7 +6,7 @@ An item is due at one time only; setting another forgets the first.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -35,13 +35,15 @@ class Schedule(Generic[Item]):
         """Forget an item."""
         self._at.pop(item, None)
 
-    def due(self, now: float) -> Iterator[Item]:
-        """Give and forget each item whose time has come; an item that is put again meanwhile may come again."""
+    def due(self, now: float) -> list[Item]:
+        """Give and forget the items whose time has come."""
+        items: list[Item] = []
         while self._heap and self._heap[0][0] <= now:
             at, _, item = heapq.heappop(self._heap)
             if self._at.get(item) == at:
                 del self._at[item]
-                yield item
+                items.append(item)
+        return items
 
     def __len__(self) -> int:
         return len(self._at)

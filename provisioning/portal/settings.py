@@ -49,7 +49,7 @@ class PortalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     #: Of these, and of those to the portal's own name, from one line (limits.py).
     max_connections_per_address: int = 512
     #: TLS handshakes with the portal's own name per second, from one line; four seconds' worth at once.
-    max_handshakes_per_s_per_address: float = 64.0
+    max_handshakes_per_s_per_address: float = 128.0
     #: Control connections upgraded per second; others are told when to come again.
     max_logins_per_s: float = 200.0
     #: Control connections that have not proved a box yet.

@@ -19,6 +19,9 @@ KEEPALIVE_IDLE_S = 20
 KEEPALIVE_INTERVAL_S = 10
 KEEPALIVE_PROBES = 3
 UNSENT_BYTES = 128 * 1024
+#: On the portal's own TLS little waits in the kernel: what is there has its place in the row already, and a frame
+#: behind it waits (a stream's, on a control connection).
+OWN_UNSENT_BYTES = 32 * 1024
 MAX_FIRST_BYTES = 16 * 1024
 
 Result = TypeVar("Result")
@@ -39,6 +42,11 @@ def carrying(sock: socket.socket, stall_timeout_s: float) -> None:
     """Let a connection that now carries a patient's bytes stall for `stall_timeout_s`."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout_s * 1000))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def own(sock: socket.socket) -> None:
+    """Let a connection to the portal's own name hold little unsent."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, OWN_UNSENT_BYTES)
 
 
 def quiet(sock: socket.socket) -> bool:

@@ -16,6 +16,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +79,14 @@ async def portal_in(folder: Path, **settings: object) -> AsyncIterator[Portal]:
     finally:
         if bugs:
             raise bugs[0]
+
+
+@dataclass(frozen=True)
+class RunningPortal:
+    """A portal that runs as a process of its own: what a box needs to know of it."""
+
+    port: int
+    authority_path: Path
 
 
 def sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
@@ -320,7 +329,9 @@ class SimulatedBox:
         await done.wait()
 
     @asynccontextmanager
-    async def serve(self, portal: Portal, answer: Answer | None = None, mode: Mode = "raw") -> AsyncIterator[None]:
+    async def serve(
+        self, portal: Portal | RunningPortal, answer: Answer | None = None, mode: Mode = "raw"
+    ) -> AsyncIterator[None]:
         """Log in and follow orders until the block ends; waits until the spares stand."""
         path = control.STREAMS_PATH if mode == "streams" else control.CONTROL_PATH
         async with control_client(portal.port, portal.authority_path, path) as client:
@@ -329,8 +340,7 @@ class SimulatedBox:
                 greeted = self._greeted(answer or self.tls_echo)
                 patients = StreamPatients(client, group, greeted)
                 following = group.create_task(self._follow(client, group, greeted, portal, mode))
-                login = portal.boxes.get(self.box)
-                assert login is not None
+                login = portal.boxes.get(self.box) if isinstance(portal, Portal) else None
                 while isinstance(login, PooledLogin) and login.spare_count < 4:
                     await asyncio.sleep(0)
                 try:
@@ -341,7 +351,12 @@ class SimulatedBox:
                         task.cancel()
 
     async def _follow(
-        self, client: ControlClient, group: asyncio.TaskGroup, answer: Answer, portal: Portal, mode: Mode
+        self,
+        client: ControlClient,
+        group: asyncio.TaskGroup,
+        answer: Answer,
+        portal: Portal | RunningPortal,
+        mode: Mode,
     ) -> None:
         while (frame := await client.hear()) is not None:
             match frame:
@@ -370,7 +385,7 @@ class SimulatedBox:
         with contextlib.closing(await dial_with(address, control.encode_work_preface(token))) as sock:
             await answer(sock)
 
-    async def _wrapped_work(self, portal: Portal, token: bytes, answer: Answer) -> None:
+    async def _wrapped_work(self, portal: Portal | RunningPortal, token: bytes, answer: Answer) -> None:
         """The same inside the portal's TLS; what stands at its end sees one end of a socket pair."""
         reader, writer = await dial_wrapped(portal, control.encode_work_preface(token))
         near, far = socket.socketpair()
@@ -386,7 +401,9 @@ class SimulatedBox:
                 writer.close()
 
 
-async def dial_wrapped(portal: Portal, first_bytes: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def dial_wrapped(
+    portal: Portal | RunningPortal, first_bytes: bytes
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Give a TLS connection to the portal's own name that has said `first_bytes`."""
     context = ssl.create_default_context(cafile=str(portal.authority_path))
     reader, writer = await asyncio.open_connection("127.0.0.1", portal.port, ssl=context, server_hostname=PORTAL_NAME)
