@@ -210,7 +210,10 @@ class StreamPatients:
                         near.shutdown(socket.SHUT_RDWR)
                         return
                     continue
-                data = await loop.sock_recv(near, min(room, 65536))
+                try:
+                    data = await loop.sock_recv(near, min(room, 65536))
+                except ConnectionError:  # the answer left bytes unread
+                    data = b""
                 with contextlib.suppress(PraxisError):  # the portal reset it meanwhile
                     if data:
                         self._client.session.send(stream, data)
@@ -382,7 +385,11 @@ class SimulatedBox:
         return greet
 
     async def _work(self, address: tuple[str, int], token: bytes, answer: Answer) -> None:
-        with contextlib.closing(await dial_with(address, control.encode_work_preface(token))) as sock:
+        try:
+            sock = await dial_with(address, control.encode_work_preface(token))
+        except ConnectionError:  # a portal that has ended meanwhile
+            return
+        with contextlib.closing(sock):
             await answer(sock)
 
     async def _wrapped_work(self, portal: Portal | RunningPortal, token: bytes, answer: Answer) -> None:
