@@ -27,7 +27,10 @@ class Attached(Protocol):
     """Who is told what the box does on a carrier."""
 
     def received(self, data: bytes) -> None:
-        """The box said this."""
+        """The box said this; `settle` follows."""
+
+    def settle(self) -> None:
+        """That was all for now: pass it on."""
 
     def finished(self) -> None:
         """The box says no more."""
@@ -203,6 +206,7 @@ class WrappedCarrier(asyncio.Protocol, WorkConnection, CopiedCarrier):
             return
         self._unread += len(data)
         self._attached.received(data)
+        self._attached.settle()
         if self._unread and not self._held:
             self._held = True
             self._transport.pause_reading()

@@ -165,11 +165,12 @@ class ControlConnection(asyncio.Protocol):
         if self._closing:
             return
         self._busy = True
+        heard: set[StreamCarrier] = set()
         try:
             for opcode, piece in self._websocket.receive(data):
                 if opcode is Opcode.BINARY:
                     for event in self._session.receive(piece):
-                        self._take(event)
+                        self._take(event, heard)
                 elif opcode is Opcode.PING:
                     self._transport.write(encode_frame(Opcode.PONG, piece))
                 elif opcode is Opcode.CLOSE:
@@ -177,8 +178,9 @@ class ControlConnection(asyncio.Protocol):
         except PraxisError:
             self._conversation.broken()
             self.hang_up()
-        finally:
-            self._busy = False
+        for carrier in heard:
+            carrier.settle()
+        self._busy = False
         self._flush()
 
     def pause_writing(self) -> None:
@@ -199,7 +201,7 @@ class ControlConnection(asyncio.Protocol):
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, heard: set[StreamCarrier]) -> None:
         match event:
             case StreamOpened(stream):
                 if self._stream:  # patients' streams are the portal's to open
@@ -215,9 +217,9 @@ class ControlConnection(asyncio.Protocol):
             case PeerGoesAway():
                 self.close()
             case DataReceived(stream) | StreamFinished(stream) | StreamReset(stream) | Writable(stream):
-                self._take_of_patient(stream, event)
+                self._take_of_patient(stream, event, heard)
 
-    def _take_of_patient(self, stream: int, event: Event) -> None:
+    def _take_of_patient(self, stream: int, event: Event, heard: set[StreamCarrier]) -> None:
         carrier = self._patients().get(stream) if self._carriers is not None else None
         match event:
             case _ if carrier is None:  # closed here already, or the control stream has room again
@@ -225,6 +227,7 @@ class ControlConnection(asyncio.Protocol):
                     self._session.consumed(stream, len(event.data))
             case DataReceived(_, data):
                 carrier.received(data)
+                heard.add(carrier)
             case StreamFinished():
                 carrier.finished()
             case StreamReset():

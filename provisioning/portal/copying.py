@@ -11,8 +11,12 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
+from itertools import islice
 
 from provisioning.portal.carriers import CHUNK_BYTES, CopiedCarrier
+
+#: Pieces of yamux (16 KiB each) that are given to the patient in one call.
+PIECES_AT_ONCE = 16
 
 
 class Copy:
@@ -31,6 +35,11 @@ class Copy:
         self._patient_told = False
         self.moved_at = self._loop.time()
         self.moved_bytes = 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait here for a patient who does not read."""
+        return sum(map(len, self._waiting))
 
     @property
     def leaving(self) -> bool:
@@ -58,13 +67,16 @@ class Copy:
     def received(self, data: bytes) -> None:
         """See Attached."""
         self._waiting.append(memoryview(data))
+
+    def settle(self) -> None:
+        """See Attached."""
         if not self._writing:
             self._push()
 
     def finished(self) -> None:
         """See Attached."""
         self._box_finished = True
-        self._settle()
+        self._end_if_over()
 
     def writable(self) -> None:
         """See Attached."""
@@ -76,7 +88,7 @@ class Copy:
         self._read(wanted=False)
         self._patient_finished = self._box_finished = True
         if cleanly:
-            self._settle()
+            self._end_if_over()
         else:
             self.end()
 
@@ -88,13 +100,9 @@ class Copy:
             return
         try:
             while self._waiting:
-                piece = self._waiting[0]
-                sent = self._patient.send(piece)
-                if sent == len(piece):
-                    self._waiting.popleft()
-                else:
-                    self._waiting[0] = piece[sent:]
+                sent = self._patient.sendmsg(list(islice(self._waiting, PIECES_AT_ONCE)))
                 self._moved(sent)
+                self._drop(sent)
                 self._carrier.consumed(sent)
         except BlockingIOError:
             pass
@@ -102,7 +110,16 @@ class Copy:
             self.end()
             return
         self._write(wanted=bool(self._waiting))
-        self._settle()
+        self._end_if_over()
+
+    def _drop(self, length: int) -> None:
+        """Forget the first bytes of what waits."""
+        while length:
+            first = self._waiting.popleft()
+            if len(first) > length:
+                self._waiting.appendleft(first[length:])
+                return
+            length -= len(first)
 
     def _pull(self) -> None:
         """Give the box what the patient says, as much as the carrier has room for."""
@@ -128,9 +145,9 @@ class Copy:
             self._read(wanted=False)
             self._patient_finished = True
             self._carrier.finish()
-            self._settle()
+            self._end_if_over()
 
-    def _settle(self) -> None:
+    def _end_if_over(self) -> None:
         """Pass the box's end on once its bytes are through; end when both directions are over."""
         if self._waiting or not self._box_finished or self._over.done():
             return

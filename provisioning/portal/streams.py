@@ -80,6 +80,11 @@ class StreamCarrier(CopiedCarrier):
         if self._attached is not None:
             self._attached.received(data)
 
+    def settle(self) -> None:
+        """That was all for now."""
+        if self._attached is not None:
+            self._attached.settle()
+
     def finished(self) -> None:
         """The box says no more."""
         self._finished_there = True

@@ -18,6 +18,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import cast
 
 from aiohttp._websocket.helpers import websocket_mask
 
@@ -106,7 +107,7 @@ class Reader:
             piece = bytearray(data[position : position + available])
             websocket_mask(self._mask, piece)
             self._mask = self._mask[available % MASK_BYTES :] + self._mask[: available % MASK_BYTES]
-            found.append((self._opcode, bytes(piece)))
+            found.append((self._opcode, cast(bytes, piece)))  # nobody keeps or changes it: a copy would cost
             position += available
             self._left -= available
         self._beginning = data[position:]

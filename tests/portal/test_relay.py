@@ -14,6 +14,7 @@ import pytest
 
 from appliance.formats import tunnel_control as control
 from appliance.formats.proxy_header import encode_proxy_header
+from provisioning.portal.copying import Copy
 from provisioning.portal.portal import Portal
 from tests.portal.simulated_box import (
     PORTAL_NAME,
@@ -132,6 +133,10 @@ async def test_a_stalled_reader_does_not_block_another(tmp_path: Path, mode: Mod
                 received = 0
                 while received < 3 * len(MEGABYTES):
                     received += len(await loop.sock_recv(live, 1 << 20))
+            copied = [relay for relay in portal.patients._relays if isinstance(relay, Copy)]
+            assert len(copied) == (0 if mode == "raw" else 9)
+            assert all(relay.waiting_bytes <= 256 * 1024 for relay in copied)
+            assert mode == "raw" or sum(relay.waiting_bytes > 0 for relay in copied) >= 8
             for patient in stalled:
                 patient.close()
 
