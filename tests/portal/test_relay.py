@@ -228,6 +228,20 @@ async def test_a_wrapped_connection_without_a_good_token_is_closed_without_a_wor
                 assert await reader.read() == b""
 
 
+async def test_a_wrapped_connection_that_speaks_before_its_patient_is_none(tmp_path: Path) -> None:
+    box = SimulatedBox(tmp_path)
+    async with portal_in(tmp_path) as portal:
+        portal.registry.register(box.record())
+        async with control_client(portal.port, portal.authority_path) as client:
+            await box.log_in(client)
+            order = await client.hear()
+            assert isinstance(order, control.Open)
+            reader, writer = await dial_wrapped(portal, control.encode_work_preface(order.token) + b"x")
+            with contextlib.closing(writer):
+                assert await reader.read() == b""
+            assert portal.counts.malformed == 1
+
+
 async def test_a_wrapped_connection_that_stops_in_its_preface_is_hung_up_on(tmp_path: Path) -> None:
     async with portal_in(tmp_path, handshake_timeout_s=0.1) as portal:
         reader, writer = await dial_wrapped(portal, b"PXW")
