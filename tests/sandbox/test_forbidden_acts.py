@@ -18,7 +18,7 @@ WORLD = "/var/lib/praxissafe-demo"
 SPOOL = f"{BOX}/records/spool"
 BOOT = f"{WORLD}/boot"
 SNAPSHOT, RESTORED = f"{BOX}/records/snapshot", f"{BOX}/backup/restored"
-WITH_STATE = {"vault", "records", "audit", "practice", "gateway", "watch", "backup"}
+WITH_STATE = {"vault", "records", "audit", "practice", "gateway", "tunnel", "watch", "backup"}
 #: What is bound into a process of another's state, read only, and the folders passed through on the way.
 SEEN_OF_OTHERS = {"gateway": {f"{BOX}/records": ["spool"]}, "records": {f"{BOX}/backup": ["restored"]}}
 DIAL = {"tunnel", "backup", "certificate", "watch"}

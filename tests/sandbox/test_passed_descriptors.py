@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from appliance.core.confine import LANDLOCK_ABI_TCP
-from tests.core.test_confine import BY_CONNECT, LANDLOCK_ABI, arrived
+from tests.core.test_confine import BY_CONNECT, KEEPS_ITS_ROLE, LANDLOCK_ABI, arrived
 from tests.core.ways_out import LOOPBACK, OPTIONS, OUT
 from tests.sandbox.probes import FOLDER, PYTHON, Probe, Probes
 
@@ -219,15 +219,17 @@ def test_without_the_filters_a_passed_socket_leads_out_of_an_empty_network(
     stage: Stage, process: str, victim: str, act: str
 ) -> None:
     result = stage.results(process, "free")[victim, act]
-    assert result.said == "done"
-    assert result.reached
+    if not (victim == "listener" and result.said == KEEPS_ITS_ROLE.strip()):
+        assert result.said == "done"
+    assert result.reached == (result.said == "done")
 
 
 @tries(DOORS)
 def test_without_the_filters_a_passed_socket_becomes_a_door(
     stage: Stage, process: str, victim: str, act: str
 ) -> None:
-    assert stage.results(process, "free")[victim, act].entered
+    result = stage.results(process, "free")[victim, act]
+    assert result.entered or (victim == "connection" and result.said == KEEPS_ITS_ROLE.strip())
 
 
 @tries(act for act in CALLS if act != "repair")  # needs a right besides

@@ -66,15 +66,20 @@ class Answer:
 
 
 class Patient:
-    """One browser; `async with` it. `port` is another way to the same box: the connection goes there."""
+    """One browser; `async with` it. `port` is another way to the same box: the connection goes there.
 
-    def __init__(self, link: str, authority: Path, *, host: str | None = None, port: int = 0) -> None:
+    `line` is the address the patient's line has, of 127.0.0.0/8: limits count by it.
+    """
+
+    def __init__(
+        self, link: str, authority: Path, *, host: str | None = None, port: int = 0, line: str = "127.0.0.1"
+    ) -> None:
         parts = urlsplit(link)
         self.origin = f"https://{parts.hostname}:{port}" if port else f"https://{host or parts.netloc}"
         self.secret = share_link.parse_secret(parts.fragment) if parts.fragment else None
         context = ssl.create_default_context(cafile=str(authority))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback())
+        self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback(), local_addr=(line, 0))
         self._client = aiohttp.ClientSession(
             connector=self._connector,
             timeout=aiohttp.ClientTimeout(total=120),
