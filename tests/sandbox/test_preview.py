@@ -79,7 +79,11 @@ def call_preview(probes: Probes, user: str) -> str:
 
 
 def test_preview_answers_records_alone(probes: Probes) -> None:
-    assert call_preview(probes, "praxis-records").startswith("b'{}")  # upgraded: send the document
+    for _ in range(50):
+        answered = call_preview(probes, "praxis-records")
+        if "ConnectionResetError" not in answered:  # the socket unit has four places: another test's last call ends
+            break
+    assert answered.startswith("b'{}")  # upgraded: send the document
     for user in ("praxis-practice", "praxis-gateway", "praxis-vault", "praxis-preview", "root"):
         assert "de.praxissafe.Refused" in call_preview(probes, user), user
     heard = call_preview(probes, "nobody")
