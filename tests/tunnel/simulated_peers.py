@@ -18,7 +18,7 @@ from appliance.contracts.vault import Box, Describe, DeviceProof, ProveDevice
 from appliance.core.errors import Unavailable
 from appliance.core.varlink import Answers, Caller, Done, Interface, Peer, serve
 from appliance.formats.tunnel_control import proof_bytes
-from tests.portal.simulated_box import PORTAL_NAME, SimulatedBox
+from tests.portal.simulated_box import PORTAL_NAME, SimulatedBox, read_proxy_header
 
 
 @asynccontextmanager
@@ -75,12 +75,16 @@ class SimulatedVault:
 
 
 class SimulatedGateway:
-    """Ends the patients' TLS on the descriptors it is given, says the host name, echoes; or is full."""
+    """Ends the patients' TLS on the descriptors it is given, says the host name, echoes; or is full.
+
+    `sources` are the patients' addresses, as the PROXY header before their bytes names them.
+    """
 
     def __init__(self, box: SimulatedBox) -> None:
         self.box = box
         self.taken = 0
         self.full = False
+        self.sources: list[str] = []
         self._serving: set[asyncio.Task[None]] = set()
 
     def answers(self) -> Answers:
@@ -98,5 +102,7 @@ class SimulatedGateway:
         return Done()
 
     async def _serve(self, sock: socket.socket) -> None:
-        with contextlib.closing(sock):
+        with contextlib.closing(sock), contextlib.suppress(ConnectionError):
+            source = await read_proxy_header(sock)
+            self.sources.append(source[0] if source else "")
             await self.box.tls_echo(sock)

@@ -7,10 +7,12 @@ import contextlib
 import datetime
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -20,9 +22,7 @@ from appliance.contracts.vault import VAULT
 from appliance.core.varlink import Caller, Peer, PeerGone
 from appliance.formats import tunnel_control as control
 from appliance.tunnel.answers import make_answers
-from appliance.tunnel.keeper import keep_connected
-from appliance.tunnel.settings import TunnelSettings
-from appliance.tunnel.status import State, Status
+from appliance.tunnel.status import Status
 from provisioning.portal.authority import Authority
 from provisioning.portal.portal import Portal
 from tests.portal.simulated_box import (
@@ -35,72 +35,22 @@ from tests.portal.simulated_box import (
     portal_in,
     read_to_end,
 )
-from tests.tunnel.simulated_peers import SimulatedGateway, SimulatedVault, answering
+from tests.tunnel.running_tunnel import QUICK, make_keepers, portal_and_tunnel, tunnel_to, visit
+from tests.tunnel.simulated_peers import SimulatedVault, answering
 
-QUICK = TunnelSettings(backoff_first_s=0.02, backoff_cap_s=0.05, peer_patience_s=0.0)
 MEGABYTES = random.Random(5).randbytes(5 * 1024 * 1024 + 1)
-
-
-class Tunnel:
-    """A running tunnel with its simulated peers."""
-
-    def __init__(self, box: SimulatedBox, vault: SimulatedVault, gateway: SimulatedGateway, status: Status) -> None:
-        self.box, self.vault, self.gateway, self.status = box, vault, gateway, status
-        self.running: asyncio.Task[None]
-
-    async def until(self, state: State, spares: int = 0) -> None:
-        async with asyncio.timeout(10):
-            while self.status.state != state or self.status.spares < spares:
-                await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def tunnel_to(folder: Path, port: int, authority: Path, box: SimulatedBox) -> AsyncIterator[Tunnel]:
-    status = Status(0)
-    vault, gateway = SimulatedVault(box, port, authority), SimulatedGateway(box)
-    async with (
-        answering(folder, "vault", VAULT, vault.answers()) as vault_peer,
-        answering(folder, "gateway", GATEWAY, gateway.answers()) as gateway_peer,
-    ):
-        tunnel = Tunnel(box, vault, gateway, status)
-        tunnel.running = asyncio.ensure_future(keep_connected(vault_peer, gateway_peer, QUICK, status))
-        try:
-            yield tunnel
-        finally:
-            tunnel.running.cancel()
-            await asyncio.wait([tunnel.running])
-
-
-@asynccontextmanager
-async def portal_and_tunnel(tmp_path: Path, **settings: object) -> AsyncIterator[tuple[Portal, Tunnel]]:
-    box = SimulatedBox(tmp_path)
-    async with portal_in(tmp_path, **settings) as portal:
-        portal.registry.register(box.record())
-        async with tunnel_to(tmp_path, portal.port, portal.authority_path, box) as tunnel:
-            await tunnel.until("connected", spares=4)
-            yield portal, tunnel
-
-
-async def visit(portal: Portal, box: SimulatedBox, sent: bytes) -> None:
-    reader, writer = await patient_tls(portal.port, box)
-    assert await reader.readline() == box.host_name.encode() + b"\n"
-    receiving = asyncio.ensure_future(reader.readexactly(len(sent)))
-    writer.write(sent)
-    await writer.drain()
-    assert await receiving == sent
-    writer.close()
 
 
 async def test_a_patients_tls_ends_on_the_descriptor_that_gateway_took(tmp_path: Path) -> None:
     async with portal_and_tunnel(tmp_path) as (portal, tunnel):
-        await visit(portal, tunnel.box, MEGABYTES)
+        await visit(portal.port, tunnel.box, MEGABYTES)
         assert tunnel.gateway.taken == 1
         await tunnel.until("connected", spares=4)
 
 
 async def test_many_patients_at_once_are_served(tmp_path: Path) -> None:
     async with portal_and_tunnel(tmp_path) as (portal, tunnel):
-        await asyncio.gather(*(visit(portal, tunnel.box, b"x" * 100_000) for _ in range(12)))
+        await asyncio.gather(*(visit(portal.port, tunnel.box, b"x" * 100_000) for _ in range(12)))
         assert tunnel.gateway.taken == 12
 
 
@@ -112,7 +62,7 @@ async def test_two_boxes_behind_one_portal_never_cross(tmp_path: Path) -> None:
         async with tunnel_to(tmp_path / "other", portal.port, portal.authority_path, other) as second:
             await second.until("connected", spares=4)
             await asyncio.gather(
-                *(visit(portal, box, box.box * 5000) for box in (tunnel.box, other) for _ in range(6))
+                *(visit(portal.port, box, box.box * 5000) for box in (tunnel.box, other) for _ in range(6))
             )
             assert (tunnel.gateway.taken, second.gateway.taken) == (6, 6)
 
@@ -147,7 +97,7 @@ async def test_it_comes_back_after_the_portal_was_away(tmp_path: Path) -> None:
         await tunnel.until("connecting")
         async with portal_in(tmp_path, listen_port=port) as again:
             await tunnel.until("connected", spares=4)
-            await visit(again, box, b"after the outage")
+            await visit(again.port, box, b"after the outage")
 
 
 async def test_a_spare_outlives_a_lost_control_connection(tmp_path: Path) -> None:
@@ -227,10 +177,9 @@ async def test_it_ends_when_a_peer_cannot_be_redialled(tmp_path: Path, lost: str
         portal.registry.register(box.record())
         vault = SimulatedVault(box, portal.port, portal.authority_path)
         async with answering(tmp_path, "vault", VAULT, vault.answers()) as vault_peer:
-            status = Status(0)
-            running = asyncio.ensure_future(
-                keep_connected(gone if lost == "vault" else vault_peer, gone, QUICK, status)
-            )
+            settings = msgspec.structs.replace(QUICK, state=str(tmp_path))
+            keepers, _, status = make_keepers(gone if lost == "vault" else vault_peer, gone, settings)
+            running = asyncio.ensure_future(keepers.run())
             if lost == "gateway":
                 while status.spares < 4:
                     await asyncio.sleep(0.005)
@@ -272,7 +221,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     ):
         while len(asked) < 2:
             await asyncio.sleep(0.005)
-        assert set(asked) == {"/control"}
+        assert set(asked) == {"/relays"}
         assert tunnel.vault.proofs == 0
 
 
@@ -311,12 +260,20 @@ async def test_a_portal_that_breaks_the_protocol_gets_no_proof_and_no_connection
         assert not tunnel.running.done()
 
 
-async def test_the_state_is_answered_as_it_is() -> None:
+async def test_the_state_is_answered_as_it_is(tmp_path: Path) -> None:
+    async with portal_and_tunnel(tmp_path) as (_, tunnel):
+        answers = make_answers(tunnel.status, tunnel.route, tunnel.keepers)
+        state = await answers[ReadState](ReadState(), Caller("practice"))
+        assert (state.state, state.mode, state.connected, state.relays) == ("connected", "raw", 1, 1)
+        assert (state.problem, state.proxy, state.proxy_user) == ("", "", "")
+        assert state.spares >= 4
+        assert abs(state.since - time.time()) < 30
+    assert TUNNEL.verbs.keys() == {"ReadState", "SetProxy", "RemoveProxy"} == {verb.__name__ for verb in answers}
+
+
+def test_staying_connected_does_not_move_since() -> None:
     status = Status(100)
-    answer = make_answers(status)[ReadState]
-    status.enter("connected", 200)
-    status.enter("connected", 300)
-    status.count_spare(1)
-    state = await answer(ReadState(), Caller("practice"))
-    assert (state.state, state.since, state.spares) == ("connected", 200, 1)
-    assert TUNNEL.verbs.keys() == {"ReadState"}
+    status.want(["relay"], 150)
+    status.enter("relay", "connected", 200)
+    status.enter("relay", "connected", 300)
+    assert (status.state, status.since) == ("connected", 200)
