@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from appliance.core.errors import Invalid, NotFound, PraxisError, Unavailable
 from appliance.core.varlink import PeerGone
+from appliance.formats.waiting_bytes import WaitingBytes
 from appliance.formats.yamux import (
     DataReceived,
     Event,
@@ -28,6 +28,8 @@ from appliance.tunnel.slots import Slots
 from appliance.tunnel.status import Status, connections
 
 READ_BYTES = 64 * 1024
+#: Pieces of yamux that gateway is given in one call.
+PIECES_AT_ONCE = 16
 #: Nothing is read from gateway before so much of it can be queued.
 READ_AT_LEAST_BYTES = 16 * 1024
 MAX_UNSENT_BYTES = 64 * 1024
@@ -44,7 +46,7 @@ class _Patient:
     def __init__(self, stream: int, sock: socket.socket) -> None:
         self.stream = stream
         self.sock = sock
-        self.incoming: deque[memoryview] = deque()
+        self.incoming = WaitingBytes()
         self.no_more_in = False
         self.no_more_out = False
         self.writing = False
@@ -103,7 +105,7 @@ class PatientStreams:
             return
         match event:
             case DataReceived(_, data):
-                patient.incoming.append(memoryview(data))
+                patient.incoming.append(data)
                 if not patient.writing:
                     self._pass_in(patient)
             case StreamFinished():
@@ -157,14 +159,10 @@ class PatientStreams:
         """Write what came for gateway; what does not fit waits, and its window is not granted anew."""
         try:
             while patient.incoming:
-                piece = patient.incoming[0]
-                written = patient.sock.send(piece)
+                written = patient.sock.sendmsg(patient.incoming.first(PIECES_AT_ONCE))
                 patient.moved_at = self._loop.time()
+                patient.incoming.drop(written)
                 self._session.consumed(patient.stream, written)
-                if written < len(piece):
-                    patient.incoming[0] = piece[written:]
-                else:
-                    patient.incoming.popleft()
         except BlockingIOError:
             if not patient.writing:
                 patient.writing = True

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import deque
-from itertools import islice
 
+from appliance.formats.waiting_bytes import WaitingBytes
 from provisioning.portal.carriers import CHUNK_BYTES, CopiedCarrier
 
 #: Pieces of yamux (16 KiB each) that are given to the patient in one call.
@@ -27,7 +26,7 @@ class Copy:
         self._patient = patient
         self._carrier = carrier
         self._over = self._loop.create_future()
-        self._waiting: deque[memoryview] = deque()  # from the box, for the patient
+        self._waiting = WaitingBytes()  # from the box, for the patient
         self._reading = False
         self._writing = False
         self._patient_finished = False
@@ -39,7 +38,7 @@ class Copy:
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait here for a patient who does not read."""
-        return sum(map(len, self._waiting))
+        return len(self._waiting)
 
     @property
     def leaving(self) -> bool:
@@ -66,7 +65,7 @@ class Copy:
 
     def received(self, data: bytes) -> None:
         """See Attached."""
-        self._waiting.append(memoryview(data))
+        self._waiting.append(data)
 
     def settle(self) -> None:
         """See Attached."""
@@ -100,9 +99,9 @@ class Copy:
             return
         try:
             while self._waiting:
-                sent = self._patient.sendmsg(list(islice(self._waiting, PIECES_AT_ONCE)))
+                sent = self._patient.sendmsg(self._waiting.first(PIECES_AT_ONCE))
                 self._moved(sent)
-                self._drop(sent)
+                self._waiting.drop(sent)
                 self._carrier.consumed(sent)
         except BlockingIOError:
             pass
@@ -111,15 +110,6 @@ class Copy:
             return
         self._write(wanted=bool(self._waiting))
         self._end_if_over()
-
-    def _drop(self, length: int) -> None:
-        """Forget the first bytes of what waits."""
-        while length:
-            first = self._waiting.popleft()
-            if len(first) > length:
-                self._waiting.appendleft(first[length:])
-                return
-            length -= len(first)
 
     def _pull(self) -> None:
         """Give the box what the patient says, as much as the carrier has room for."""
