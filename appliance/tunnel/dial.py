@@ -119,7 +119,8 @@ def _asking(portal: PortalAddress, proxy: Proxy | None) -> dict[str, Any]:
     if proxy is not None:
         asking["proxy"] = URL.build(scheme="http", host=proxy.host, port=proxy.port)
         if proxy.user or proxy.password:
-            asking["proxy_auth"] = aiohttp.BasicAuth(proxy.user, proxy.password, encoding="utf-8")
+            credentials = aiohttp.encode_basic_auth(proxy.user, proxy.password)
+            asking["proxy_headers"] = {"Proxy-Authorization": credentials}
     return asking
 
 

@@ -47,6 +47,7 @@ class SimulatedVault:
         self.port = port
         self.authority = authority.read_text()
         self.proofs = 0
+        self.host = "127.0.0.1"
 
     def answers(self) -> Answers:
         return {Describe: self.answer_describe, ProveDevice: self.answer_prove_device}
@@ -58,7 +59,7 @@ class SimulatedVault:
             page_port=443,
             lan_host="lan.localhost",
             lan_port=443,
-            portal_address=f"127.0.0.1:{self.port}",
+            portal_address=f"{self.host}:{self.port}",
             portal_name=PORTAL_NAME,
             portal_ca=self.authority,
             provisioned=True,
@@ -104,5 +105,5 @@ class SimulatedGateway:
     async def _serve(self, sock: socket.socket) -> None:
         with contextlib.closing(sock), contextlib.suppress(ConnectionError):
             source = await read_proxy_header(sock)
-            self.sources.append(source[0] if source else "")
+            self.sources.append(str(source[0]) if source else "")
             await self.box.tls_echo(sock)
