@@ -46,14 +46,16 @@ class ReadState(Call[TunnelState]):
 class SetProxy(Call[Done]):
     """Try an HTTP proxy by dialling the portal through it; if that works keep it and connect anew.
 
-    Invalid("proxy_address"); Unavailable("proxy_unreachable", "portal_unreachable", "portal_tls", "portal_answer"),
+    `password` None keeps the one that is kept for the same address and user, else there is none: who may name a new
+    address does not get the old one's password sent there. Invalid("proxy_address"); Unavailable("proxy_unreachable",
+    "portal_unreachable", "portal_tls", "portal_answer", "portal_busy", "storage": it works and could not be kept),
     Refused("proxy_refused": wrong user or password; "proxy_forbids": not to the portal; "portal_certificate",
     "portal_certificate_expired", "portal_certificate_early"). After a failure everything is as before.
     """
 
     address: ProxyAddress
     user: ProxyUser = ""
-    password: ProxyPassword = ""
+    password: ProxyPassword | None = None
     reply: ClassVar = Done
     callers: ClassVar = frozenset({"practice"})
 

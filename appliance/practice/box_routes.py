@@ -10,13 +10,13 @@ from aiohttp import web
 
 from appliance.contracts.process import ReadMetrics
 from appliance.contracts.records import ReadHistory
-from appliance.contracts.tunnel import ReadState, TunnelState
 from appliance.contracts.vault import DescribeKit, KitState, ListAccounts
 from appliance.core import metrics
 from appliance.core.errors import NotFound, PraxisError
 from appliance.practice import fields
 from appliance.practice.desk import Desk
 from appliance.practice.history import lines
+from appliance.practice.internet_routes import hindrance, read_state, standing, way
 from appliance.practice.metrics_words import Sample, read_samples
 from appliance.practice.peers import OTHERS
 from appliance.practice.visit import Visit
@@ -81,14 +81,18 @@ class BoxRoutes:
 
     async def show_status(self, visit: Visit) -> web.StreamResponse:
         """Show whether patients can reach the box, and how its processes are."""
-        tunnel, kit, *healths = await asyncio.gather(
-            self._ask_tunnel(), self._ask_kit(visit), *(self._ask_process(name) for name in OTHERS)
+        (tunnel, kit), healths = await asyncio.gather(
+            asyncio.gather(read_state(self._desk), self._ask_kit(visit)),
+            asyncio.gather(*(self._ask_process(name) for name in OTHERS)),
         )
         own = ProcessHealth("practice", True, list(read_samples(metrics.render())))
         return self._desk.pages.show(
             visit,
             "status.html",
             tunnel=tunnel,
+            standing=standing(tunnel),
+            way=way(visit.texts, tunnel),
+            hindrance=hindrance(visit.texts, tunnel),
             kit=kit,
             processes=[own, *healths],
             release=self._release,
@@ -117,12 +121,6 @@ class BoxRoutes:
         # The same for everyone; asked again with each page, so that a new release shows at once.
         answer.headers["Cache-Control"] = "no-cache"
         return answer
-
-    async def _ask_tunnel(self) -> TunnelState | None:
-        try:
-            return await self._desk.peers.tunnel.ask(ReadState(), timeout_s=ASK_TIMEOUT_S)
-        except PraxisError:
-            return None
 
     async def _ask_kit(self, visit: Visit) -> KitState | None:
         try:

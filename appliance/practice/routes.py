@@ -13,6 +13,7 @@ from appliance.practice.earlier_routes import EarlierRoutes
 from appliance.practice.entry_routes import EntryRoutes
 from appliance.practice.guard import MAX_FORM_BYTES, MAX_FORM_FIELDS, add_headers
 from appliance.practice.intake import Intake
+from appliance.practice.internet_routes import InternetRoutes
 from appliance.practice.kit_routes import KitRoutes
 from appliance.practice.lock_routes import LockRoutes
 from appliance.practice.page_key_routes import PageKeyRoutes
@@ -41,6 +42,7 @@ def make_application(desk: Desk) -> web.Application:
         AccountRoutes(desk),
         LockRoutes(desk),
         BoxRoutes(desk),
+        InternetRoutes(desk),
         PageKeyRoutes(desk),
         KitRoutes(desk),
         BackupRoutes(desk),

@@ -28,7 +28,10 @@ def make_answers(status: Status, route: Route, keepers: Keepers) -> Answers:
 
     async def answer_set_proxy(call: SetProxy, _: Caller) -> Done:
         host, port = split_address(call.address, "proxy_address")
-        proxy = Proxy(host=host, port=port, user=call.user, password=call.password)
+        proxy = Proxy(host=host, port=port, user=call.user, password=call.password or "")
+        kept = route.proxy
+        if call.password is None and kept is not None and (kept.address, kept.user) == (proxy.address, proxy.user):
+            proxy = kept
         await keepers.try_proxy(proxy)
         route.use_proxy(proxy)
         await keepers.connect_anew()

@@ -33,6 +33,7 @@ EXPECTED = [
     "/unlocking",
     "/kit",
     "/backup",
+    "/status/internet",
     "/status/page-key",
     "/reset",
 ]

@@ -78,6 +78,7 @@ class BackupTour:
             await self._earlier()
             await self._bench.take_away("backup")
             await self._at("/backup", "backup-away")
+            await self._internet()
 
     async def _log_in(self) -> None:
         await self._open("/login")
@@ -96,6 +97,16 @@ class BackupTour:
         await self._fill(place="https://b.example/box", user="praxis", secret="geheim")
         await self._send("/backup/store")
         await self._show(self._page, "backup-place-refused")
+
+    async def _internet(self) -> None:
+        tunnel = self._bench.tunnel
+        tunnel.changed(mode="wrapped")
+        await self._at("/status/internet", "internet-wrapped")
+        tunnel.hindered("portal_certificate")
+        await self._at("/status/internet", "internet-strange-certificate")
+        tunnel.changed(state="connected", mode="streams", proxy="proxy.praxis.lan:3128", proxy_user="box", problem="")
+        await self._at("/status/internet", "internet-proxy")
+        await self._at("/status/internet/remove", "internet-remove-proxy")
 
     async def _standing(self) -> None:
         backup, now = self._bench.backup, self._bench.clock()

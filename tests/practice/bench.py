@@ -33,11 +33,11 @@ from appliance.contracts.backup import BACKUP
 from appliance.contracts.certificate import CERTIFICATE
 from appliance.contracts.page_key import PAGE_KEY
 from appliance.contracts.process import PROCESS, PROCESS_ANSWERS
-from appliance.contracts.tunnel import TUNNEL, ReadState, RemoveProxy, SetProxy, TunnelState
+from appliance.contracts.tunnel import TUNNEL
 from appliance.contracts.vault import VAULT, AcceptKitSheet, Describe, FinishProvisioning, MakeKit
 from appliance.contracts.watch import WATCH
 from appliance.core.accept import accept_connections
-from appliance.core.varlink import Done, ask_patiently, serve
+from appliance.core.varlink import ask_patiently, serve
 from appliance.practice.connections import Connections
 from appliance.practice.desk import Desk
 from appliance.practice.guard import Guard, Host
@@ -56,6 +56,7 @@ from appliance.vault.page_key_answers import PageKeyAnswers
 from appliance.vault.vault import open_vault
 from tests.practice.backup_peer import PlayedBackup, PlayedEarlier
 from tests.practice.page_peers import PlayedCertificate, PlayedWatch
+from tests.practice.tunnel_peer import PlayedTunnel
 from tests.records.bench import Clock, audit_answers, records_process, served
 from tests.simulators.patient import Loopback
 from tests.simulators.release import booted
@@ -227,6 +228,7 @@ class Bench:
     backup: PlayedBackup = field(default_factory=PlayedBackup)
     earlier: PlayedEarlier = field(default_factory=PlayedEarlier)
     watch: PlayedWatch = field(default_factory=PlayedWatch)
+    tunnel: PlayedTunnel = field(default_factory=PlayedTunnel)
     certificate: PlayedCertificate = field(default_factory=PlayedCertificate)
     opened_vault: Any = None
 
@@ -245,24 +247,6 @@ class Bench:
         """End a peer: its socket is gone."""
         await self.away[process].aclose()
         (self.folder / "run" / f"{process}.sock").unlink(missing_ok=True)
-
-
-async def answer_read_state(*_: object) -> TunnelState:
-    return TunnelState(
-        state="connected",
-        since=int(time.time()) - 3600,
-        spares=4,
-        mode="raw",
-        connected=1,
-        relays=1,
-        problem="",
-        proxy="",
-        proxy_user="",
-    )
-
-
-async def answer_proxy(*_: object) -> Done:
-    return Done()
 
 
 @contextlib.asynccontextmanager
@@ -288,7 +272,7 @@ async def practice_bench(
         table = VaultAnswers(vault).table()
         peer = await stack.enter_async_context(served(folder / "vault.sock", VAULT, table, "records"))
         backup, earlier = PlayedBackup(), PlayedEarlier()
-        watch, certificate = PlayedWatch(), PlayedCertificate()
+        watch, certificate, tunnel = PlayedWatch(), PlayedCertificate(), PlayedTunnel()
         table_of_records = RecordsAnswers.table
         stack.enter_context(
             mock.patch.object(RecordsAnswers, "table", lambda answers: earlier.over(table_of_records(answers)))
@@ -300,7 +284,7 @@ async def practice_bench(
             "vault": [(VAULT, table), (PAGE_KEY, PageKeyAnswers(vault).table()), (PROCESS, PROCESS_ANSWERS)],
             "records": [(records.peer._interface, answers), (PROCESS, PROCESS_ANSWERS)],
             "tunnel": [
-                (TUNNEL, {ReadState: answer_read_state, SetProxy: answer_proxy, RemoveProxy: answer_proxy}),
+                (TUNNEL, tunnel.table()),
                 (PROCESS, PROCESS_ANSWERS),
             ],
             "backup": [(BACKUP, backup.table()), (PROCESS, PROCESS_ANSWERS)],
@@ -315,7 +299,8 @@ async def practice_bench(
                 box = desk.pages.box
                 bench = Bench(folder, box.lan_host, port, made.claim_code, desk, clock, browsers, away, table)
                 bench.backup, bench.earlier = backup, earlier
-                bench.watch, bench.certificate, bench.opened_vault = watch, certificate, vault
+                bench.watch, bench.certificate, bench.tunnel = watch, certificate, tunnel
+                bench.opened_vault = vault
                 yield bench
             if guard.bug.done():
                 guard.bug.result()  # a bug in a page ends the process: it must not go unseen here

@@ -22,6 +22,7 @@ PAGES = (
     "/devices",
     "/password",
     "/status",
+    "/status/internet",
     "/status/page-key",
     "/lock",
     "/unlocking",
@@ -52,7 +53,12 @@ async def test_post_without_csrf_token_is_refused(bench):
     posts += ["/kit/new", "/kit/check", f"/kit/{patient}/print"]
     posts += ["/backup/start", "/backup/store", "/backup/forget", "/shares/earlier", "/shares/earlier/drop"]
     posts += [f"/restore/{step}" for step in ("sheets", "store", "generations", "start", "abandon")]
-    posts += ["/status/page-key/replace", "/status/page-key/acknowledge"]
+    posts += [
+        "/status/internet",
+        "/status/internet/remove",
+        "/status/page-key/replace",
+        "/status/page-key/acknowledge",
+    ]
     for path in posts:
         for token in ("", "x" * len(good), good[:-1], good + "x"):
             browser.csrf = token

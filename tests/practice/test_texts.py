@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.contracts import audit, backup, records, snapshots, values, vault, watch
+from appliance.contracts import audit, backup, records, snapshots, tunnel, values, vault, watch
 from appliance.core.errors import FAMILIES, Invalid, NotFound, Unavailable
 from appliance.practice import pages, problems, restore_step, store_form
 from appliance.practice.texts import read_catalogue, read_texts
@@ -42,7 +42,7 @@ def test_every_code_in_the_contracts_has_a_text():
 
 def test_every_code_that_a_backup_or_restore_may_end_with_has_a_text():
     codes = set()
-    for contract in (backup, snapshots):
+    for contract in (backup, snapshots, tunnel):
         for verb in vars(contract).values():
             if isinstance(verb, type) and verb.__module__ == contract.__name__:
                 codes |= set(re.findall(r'"([a-z_]{3,})"', verb.__doc__ or ""))
@@ -188,7 +188,7 @@ async def test_every_page_exists_in_both_languages(bench):
     paths += ["/status", "/lock", "/unlocking", "/nothing", "/kit", "/backup", "/backup/store"]
     paths += [f"/backup/store?kind={kind}" for kind in backup.StoreKind.__args__]
     paths += ["/restore", "/restore/store", "/restore/abandon", "/shares/earlier", "/shares/earlier/print"]
-    paths += ["/status/page-key"]
+    paths += ["/status/page-key", "/status/internet"]
     own = {f"/{path.stem}" for path in PRACTICE.glob("templates/*.html")}
     for language, words in (("de", DE), ("en", EN)):
         other = EN if language == "de" else DE

@@ -62,6 +62,10 @@ NOT_MEASURED: dict[Route, str] = {
     ("POST", "/restore/abandon"): "once in a box's life, before anybody uses it",
     ("POST", "/shares/earlier"): "after a restore only; as POST /patients/{patient}/shares, at most 50 times",
     ("POST", "/shares/earlier/drop"): "after a restore only",
+    ("GET", "/status/internet"): "touches nothing that grows with patients or documents",
+    ("POST", "/status/internet"): "waits for a proxy and for the portal behind it",
+    ("GET", "/status/internet/remove"): "needs a proxy; touches nothing that grows with patients or documents",
+    ("POST", "/status/internet/remove"): "touches nothing that grows with patients or documents",
     ("GET", "/status/page-key"): "touches nothing that grows with patients or documents",
     (
         "POST",

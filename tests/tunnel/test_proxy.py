@@ -136,3 +136,20 @@ async def test_a_portal_that_is_busy_is_left_alone_as_long_as_it_says(tmp_path: 
             await asyncio.sleep(0.01)
         assert tunnel.status.problem == "portal_busy"
     assert min(later - before for before, later in itertools.pairwise(asked)) >= 1.0
+
+
+async def test_a_password_is_kept_for_the_same_address_and_user_only(tmp_path: Path) -> None:
+    box = SimulatedBox(tmp_path)
+    async with (
+        portal_in(tmp_path) as portal,
+        connect_proxy(portal.port, USER, PASSWORD) as proxy,
+        connect_proxy(portal.port, USER, PASSWORD) as another,
+    ):
+        portal.registry.register(box.record())
+        async with tunnel_to(tmp_path, portal.port, portal.authority_path, box) as tunnel:
+            address = f"127.0.0.1:{proxy.port}"
+            await ask(tunnel, SetProxy(address=address, user=USER, password=PASSWORD))
+            await ask(tunnel, SetProxy(address=address, user=USER))
+            for other in (SetProxy(address=f"127.0.0.1:{another.port}", user=USER), SetProxy(address=address)):
+                with pytest.raises(Refused, match="proxy_refused"):
+                    await ask(tunnel, other)
