@@ -1,12 +1,12 @@
 """`python -m tests.bench.tunnel_box SETTINGS.json`: one side of the comparison, the application behind it.
 
     direct   the application on a listening socket, TLS in this process: no tunnel at all
-    tunnel   tunnel's own keeper against a real portal, with a stub vault that signs by a software key; the passed
+    tunnel   tunnel's own keepers against a real portal, with a stub vault that signs by a software key; the passed
              descriptors are served as gateway serves them, by TLS on that very socket
     snitun   snitun's client in its in-process mode, which takes aiohttp's protocol and the TLS context itself
 
 All in one process, so that one clock counts a side's whole cost. Says JSON lines on standard output: {"port"} once it
-listens, {"state", "spares", "at"} whenever tunnel's state changes. Serves until its input ends.
+listens, {"state", "mode", "spares", "at"} whenever tunnel's state changes. Serves until its input ends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import logging
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from appliance.contracts.gateway import GATEWAY, TakeConnection
 from appliance.contracts.vault import VAULT
 from appliance.core.varlink import Answers, Caller, Done
 from appliance.formats.proxy_header import FIXED_BYTES, MAX_HEADER_BYTES, SIGNATURE, decode_proxy_header
-from appliance.tunnel.keeper import keep_connected
+from appliance.tunnel.keepers import Keepers
+from appliance.tunnel.route import Route
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status
 from tests.bench.tunnel_application import make_runner, page_context
@@ -93,23 +95,25 @@ async def run_tunnel(settings: dict[str, Any], folder: Path) -> None:
     vault = StubVault.of(settings)
     descriptors = Descriptors(await make_runner(folder), folder)
     status = Status(0)
+    chosen = TunnelSettings(state=str(folder), **settings["tunnel"])
+    route = Route(folder, time.time, chosen.retry_better_s)
     async with (
         answering(folder / "vault.sock", VAULT, vault.answers()) as vault_peer,
         answering(folder / "gateway.sock", GATEWAY, descriptors.answers()) as gateway_peer,
         asyncio.TaskGroup() as group,
     ):
-        group.create_task(keep_connected(vault_peer, gateway_peer, TunnelSettings(**settings["tunnel"]), status))
+        group.create_task(Keepers(vault_peer, gateway_peer, chosen, route, status).run())
         group.create_task(say_states(status))
 
 
 async def say_states(status: Status) -> None:
     """Say the state each time that it is another one; `at` is CLOCK_MONOTONIC."""
-    said: tuple[str, int] | None = None
+    said: tuple[str, str | None, int] | None = None
     while True:
-        now = (status.state, status.spares)
+        now = (status.state, status.mode, status.spares)
         if now != said:
             said = now
-            say(state=status.state, spares=status.spares, at=asyncio.get_running_loop().time())
+            say(state=status.state, mode=status.mode, spares=status.spares, at=asyncio.get_running_loop().time())
         await asyncio.sleep(LOOK_S)
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.tunnel_boxes SETTINGS.json`: a crowd of boxes in one process, each with tunnel's real keeper.
+"""`python -m tests.bench.tunnel_boxes SETTINGS.json`: a crowd of boxes in one process, each with tunnel's real keepers.
 
 What makes a box come back (dialling, the proof, the probes, the back-off, Retry-After) is the box's own code; only vault is
 a stub. Nobody downloads: there is no gateway. Says {"connected", "spares", "refused", "at"} whenever it changes: how many
@@ -11,13 +11,15 @@ import asyncio
 import json
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from appliance.core.metrics import render
-from appliance.tunnel.keeper import keep_connected
+from appliance.tunnel.keepers import Keepers
+from appliance.tunnel.route import Route
 from appliance.tunnel.settings import TunnelSettings
 from appliance.tunnel.status import Status
 from tests.bench.tunnel_saying import say, until_input_ends
@@ -27,16 +29,19 @@ LOOK_S = 0.1
 REFUSED = 'praxis_tunnel_sessions_total{outcome="refused"} '
 
 
-async def run(settings: dict[str, Any]) -> None:
+async def run(settings: dict[str, Any], folder: Path) -> None:
     """Keep every box connected; they begin within `spread_s`."""
     states = [Status(0) for _ in settings["boxes"]]
-    chosen = TunnelSettings(**settings["tunnel"])
+    chosen = TunnelSettings(state=str(folder), **settings["tunnel"])
     pause_s = settings["spread_s"] / len(states)
     async with asyncio.TaskGroup() as group:
         group.create_task(say_states(states))
         for box, status in zip(settings["boxes"], states, strict=True):
             vault: Any = StubVault.of(box)
-            group.create_task(keep_connected(vault, vault, chosen, status))
+            state = folder / "boxes" / box["box"]
+            state.mkdir(parents=True)
+            route = Route(state, time.time, chosen.retry_better_s)
+            group.create_task(Keepers(vault, vault, chosen, route, status).run())
             await asyncio.sleep(pause_s)
 
 
@@ -59,4 +64,4 @@ if __name__ == "__main__":
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(until_input_ends(run(json.loads(Path(sys.argv[1]).read_text()))))
+        runner.run(until_input_ends(run(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[1]).parent)))

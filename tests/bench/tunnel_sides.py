@@ -13,6 +13,7 @@ import contextlib
 import json
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,13 +25,13 @@ from tests.bench.tunnel_portal import Device, Portal, write_portal
 from tests.bench.tunnel_programs import Program, cpu_s
 from tests.simulators.demo_box import ROOT
 
-OURS = ("work",)
+OURS = ("work", "wrapped", "streams")
 NAMES = ("direct", *OURS, "snitun")
 LOOPBACK = "127.0.0.1"
 CONNECTED_TIMEOUT_S = 30
 SPARES = 4
-#: What the box of a side is told beyond the defaults, by side.
-TUNNEL_SETTINGS: dict[str, dict[str, object]] = {"work": {}}
+#: What the box of a side remembers of its way (tunnel's route.json), so that it takes the mode that is measured.
+ROUTES = {"work": "raw", "wrapped": "wrapped", "streams": "streams"}
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,12 @@ def _tunnel(stack: contextlib.ExitStack, name: str, python: Path, folder: Path, 
     stack.callback(lambda: side.relay.end())
     relay.until_ready()
     address = f"{places.relay_address}:{port}"
-    box = _start_box(
-        stack, python, folder, places,
-        {"side": "tunnel", **device.settings(folder, address), "tunnel": TUNNEL_SETTINGS[name]},
-    )  # fmt: skip
+    (folder / "route.json").write_text(json.dumps({"mode": ROUTES[name], "tried_at": time.time()}))
+    box = _start_box(stack, python, folder, places, {"side": "tunnel", **device.settings(folder, address), "tunnel": {}})
     side = Side(name, box, relay, Load(load, address, device.host_name, folder, places.relay), settings)
     wanted = 0 if name == "streams" else SPARES
     box.hear(
-        lambda said: said.get("state") == "connected" and said["spares"] >= wanted, timeout_s=CONNECTED_TIMEOUT_S
+        lambda said: said.get("mode") == ROUTES[name] and said["spares"] >= wanted, timeout_s=CONNECTED_TIMEOUT_S
     )
     return side
 
