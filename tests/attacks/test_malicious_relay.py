@@ -140,7 +140,7 @@ async def test_what_was_cut_goes_on_where_it_ended(scene: Scene) -> None:
     async with scene.box.patient(scene.share) as patient:
         received = bytearray()
         with pytest.raises(REFUSALS):
-            async with patient._client.get(patient.origin + "/share/document", headers=headers) as response:
+            async with patient.client.get(patient.origin + "/share/document", headers=headers) as response:
                 async for piece in response.content.iter_any():
                     received += piece
         assert received

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from appliance.contracts.gateway import GATEWAY, TakeConnection
 from appliance.core.varlink import Peer
+from appliance.formats.proxy_header import encode_proxy_header
 from tests.bench.figures import Figure, Goal, interleaved
 from tests.bench.intake import MIB, Size, connection, document
 from tests.simulators.demo_box import DemoBox
@@ -99,7 +100,10 @@ async def measure(box: DemoBox, *, short: bool = False) -> list[Figure]:
                 parts = urlsplit(link)
                 host = str(parts.hostname)
                 portal = stack.enter_context(contextlib.closing(connection(host, parts.port or 443, box.portal_ca)))
-                direct = stack.enter_context(contextlib.closing(connection(host, port, box.portal_ca)))
+                first = encode_proxy_header(
+                    ("127.0.0.1", 1)
+                )  # as the portal says it; gateway wants to know who comes
+                direct = stack.enter_context(contextlib.closing(connection(host, port, box.portal_ca, first)))
                 figures.append(_figure(size, portal, direct, {**headers, "Host": parts.netloc}))
     return figures
 

@@ -53,12 +53,18 @@ SIZES = (
 SHORT = (Size("64 KiB", 64 * KIB, 2, 2), Size("1 MiB", MIB, 1, 2))
 
 
-def connection(host: str, port: int, authority: Path) -> http.client.HTTPSConnection:
-    """Connect to 127.0.0.1 under a name; kept open for all requests."""
+def connection(host: str, port: int, authority: Path, first: bytes = b"") -> http.client.HTTPSConnection:
+    """Connect to 127.0.0.1 under a name, and say `first` before TLS begins; kept open for all requests."""
     context = ssl.create_default_context(cafile=str(authority))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     made = http.client.HTTPSConnection(host, port, context=context, timeout=TIMEOUT_S)
-    made._create_connection = lambda _, timeout, source: socket.create_connection(("127.0.0.1", port), timeout)
+
+    def connect(_: object, timeout: float, source: object) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", port), timeout)
+        sock.sendall(first)
+        return sock
+
+    made._create_connection = connect
     return made
 
 

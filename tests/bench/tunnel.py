@@ -65,7 +65,7 @@ class Bench:
         return tunnel_crowd.measure(self.python, folder, self.load, sizes)
 
     def _box(self, _: Path) -> list[Figure]:
-        return tunnel_memory.measure(self.load)
+        return tunnel_memory.measure(short=self.short)
 
 
 def conditions(python: Path) -> dict[str, object]:

@@ -107,7 +107,9 @@ def _tunnel(stack: contextlib.ExitStack, name: str, python: Path, folder: Path, 
     relay.until_ready()
     address = f"{places.relay_address}:{port}"
     (folder / "route.json").write_text(json.dumps({"mode": ROUTES[name], "tried_at": time.time()}))
-    box = _start_box(stack, python, folder, places, {"side": "tunnel", **device.settings(folder, address), "tunnel": {}})
+    box = _start_box(
+        stack, python, folder, places, {"side": "tunnel", **device.settings(folder, address), "tunnel": {}}
+    )
     side = Side(name, box, relay, Load(load, address, device.host_name, folder, places.relay), settings)
     wanted = 0 if name == "streams" else SPARES
     box.hear(

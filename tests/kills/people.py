@@ -278,7 +278,7 @@ class Holder:
                 if got:
                     headers["Range"] = f"bytes={len(got)}-"
                 url = f"{patient.origin}/share/document"
-                async with patient._client.get(url, headers=headers) as answer:
+                async with patient.client.get(url, headers=headers) as answer:
                     _check_status(answer.status)
                     if answer.status not in (200, 206):
                         raise Unreasonable(f"status {answer.status} for a document of a live share")

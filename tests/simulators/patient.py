@@ -80,7 +80,7 @@ class Patient:
         context = ssl.create_default_context(cafile=str(authority))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback(), local_addr=(line, 0))
-        self._client = aiohttp.ClientSession(
+        self.client = aiohttp.ClientSession(
             connector=self._connector,
             timeout=aiohttp.ClientTimeout(total=120),
             headers={"Host": host or parts.netloc},
@@ -92,7 +92,7 @@ class Patient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        await self.client.close()
 
     @property
     def keys(self) -> share_link.ShareKeys:
@@ -101,7 +101,7 @@ class Patient:
 
     async def ask(self, method: str, path: str, **arguments: Any) -> Answer:
         """Ask anything, as anyone on the internet may."""
-        async with self._client.request(method, URL(self.origin + path, encoded=True), **arguments) as response:
+        async with self.client.request(method, URL(self.origin + path, encoded=True), **arguments) as response:
             return Answer(response.status, await response.read(), dict(response.headers))
 
     async def state(self, proof: bytes | None = None) -> Answer:

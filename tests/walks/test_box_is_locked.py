@@ -87,7 +87,7 @@ async def lock_now(box: DemoBox, browser: Browser, staff: Staff) -> None:
         headers = {"Praxis-Locator": person.keys.locator, "Praxis-File": sealed}
         url = urljoin(box.practice_url, f"/documents/{document}/download")
         async with (
-            person._client.get(f"{person.origin}/share/document", headers=headers) as for_patient,
+            person.client.get(f"{person.origin}/share/document", headers=headers) as for_patient,
             browser._session.get(url, ssl=browser._trust) as for_staff,
         ):
             assert len(await for_patient.content.readexactly(65536)) == len(
