@@ -9,7 +9,7 @@ from urllib.parse import quote, urljoin
 import aiohttp
 
 from tests.simulators.demo_box import DemoBox
-from tests.simulators.patient import Loopback
+from tests.simulators.patient import OneAddress
 
 
 async def put_document(
@@ -39,7 +39,7 @@ async def put_document(
         "Praxis-Patient-Number": number,
     }
     trust = ssl.create_default_context(cafile=str(box.practice_ca))
-    connector = aiohttp.TCPConnector(ssl=trust, resolver=Loopback())
+    connector = aiohttp.TCPConnector(ssl=trust, resolver=OneAddress("127.0.0.1"))
     address = urljoin(box.practice_url, "/intake/v1/documents")
     async with (
         aiohttp.ClientSession(connector=connector) as client,

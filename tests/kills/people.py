@@ -21,7 +21,7 @@ from appliance.demo.browser import Page
 from appliance.demo.staff import LINK, PIN
 from tests.kills.ledger import Link, Offered, PatientFile
 from tests.simulators.demo_box import DemoBox
-from tests.simulators.patient import Loopback, Patient
+from tests.simulators.patient import OneAddress, Patient
 from tests.simulators.staff import Staff
 
 #: What a connection that ended, a page that says "not now" or a screen that was locked looks like from here.
@@ -305,5 +305,5 @@ def client_of(box: DemoBox) -> aiohttp.ClientSession:
     import ssl
 
     trust = ssl.create_default_context(cafile=str(box.practice_ca))
-    connector = aiohttp.TCPConnector(ssl=trust, resolver=Loopback(), force_close=True)
+    connector = aiohttp.TCPConnector(ssl=trust, resolver=OneAddress("127.0.0.1"), force_close=True)
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE_S))

@@ -58,7 +58,7 @@ from tests.practice.backup_peer import PlayedBackup, PlayedEarlier
 from tests.practice.page_peers import PlayedCertificate, PlayedWatch
 from tests.practice.tunnel_peer import PlayedTunnel
 from tests.records.bench import Clock, audit_answers, records_process, served
-from tests.simulators.patient import Loopback
+from tests.simulators.patient import OneAddress
 from tests.simulators.release import booted
 from tests.simulators.software_tpm import software_tpm
 from tests.vault.bench import PROVISION, Running
@@ -108,7 +108,7 @@ class Browser:
         self.bench = bench
         self.origin = f"https://{bench.host}:{bench.port}"
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, resolver=Loopback(), limit=50),
+            connector=aiohttp.TCPConnector(ssl=context, resolver=OneAddress("127.0.0.1"), limit=50),
             timeout=aiohttp.ClientTimeout(total=60),
             headers={"Accept-Language": "de"},
         )

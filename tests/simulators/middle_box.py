@@ -144,10 +144,12 @@ class ConnectProxy:
 
 
 @asynccontextmanager
-async def connect_proxy(port: int, user: str, password: str) -> AsyncIterator[ConnectProxy]:
+async def connect_proxy(
+    port: int, user: str, password: str, *, host: str = "127.0.0.1"
+) -> AsyncIterator[ConnectProxy]:
     """Run a proxy whose every tunnel leads to `port`."""
     proxy = ConnectProxy(port, user, password)
-    server = await asyncio.start_server(proxy.attend, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.attend, host, 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

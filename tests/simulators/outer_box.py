@@ -109,7 +109,9 @@ class BoxVault(SimulatedVault):
 class OuterBox:
     """One running box; `processes` by name."""
 
-    def __init__(self, folder: Path, identity: SimulatedBox, vault: BoxVault, authority: Authority) -> None:
+    def __init__(
+        self, folder: Path, identity: SimulatedBox, vault: BoxVault, authority: Authority, namespace: str = ""
+    ) -> None:
         self.folder = folder
         self.identity = identity
         self.vault = vault
@@ -117,6 +119,8 @@ class OuterBox:
         self.authority_path = folder / "authority.pem"
         self.authority_path.write_bytes(authority.pem)
         self.processes: dict[str, asyncio.subprocess.Process] = {}
+        #: tunnel has no other network than this namespace's; gateway needs none.
+        self._inside = ["ip", "netns", "exec", namespace] if namespace else []
         self._side = PatientSide(folder, vault, authority)
         self._tunnel = Peer(TUNNEL, socket_path(folder, "tunnel"))
 
@@ -128,9 +132,9 @@ class OuterBox:
         """Make a share; its link leads to the portal's port."""
         return self._side.make_share(samples)
 
-    def patient(self, share: MadeShare, port: int = 0) -> Patient:
+    def patient(self, share: MadeShare, port: int = 0, at: str = "127.0.0.1") -> Patient:
         """A patient's browser without a browser; `port`: the portal's, if it is another than the link's."""
-        return Patient(share.link, self.authority_path, port=port)
+        return Patient(share.link, self.authority_path, port=port, at=at)
 
     async def state(self) -> TunnelState:
         return await self._tunnel.ask(ReadState())
@@ -172,6 +176,7 @@ class OuterBox:
         environment = {**os.environ, **(GATEWAY_ENVIRONMENT if process == "gateway" else {})}
         with (self.folder / f"{process}.log").open("ab") as log:
             self.processes[process] = await asyncio.create_subprocess_exec(
+                *(self._inside if process == "tunnel" else []),
                 *(sys.executable, "-m", "tests.simulators.outer_process", process, str(self.folder)),
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -220,8 +225,10 @@ async def outer_box(
     gateway: Mapping[str, object] | None = None,
     authority: Authority | None = None,
     page_port: int = 0,
+    portal_host: str = "127.0.0.1",
+    namespace: str = "",
 ) -> AsyncIterator[OuterBox]:
-    """Run a box whose portal is at `portal_port` of 127.0.0.1, in `folder`; patients come to `page_port`, if that is another."""
+    """Run a box whose portal is at `portal_port` of `portal_host`, in `folder`; patients come to `page_port`, if that is another."""
     for name in (
         "run/root",
         "run/tunnel",
@@ -240,7 +247,7 @@ async def outer_box(
         page_port or portal_port,
         time.time,
         identity=identity,
-        portal_address=f"127.0.0.1:{portal_port}",
+        portal_address=f"{portal_host}:{portal_port}",
         portal_ca=portal_authority.read_text(),
     )
     write_settings(folder, "tunnel", {"state": str(folder / "tunnel"), **tunnel})
@@ -250,7 +257,7 @@ async def outer_box(
     }
     write_settings(folder, "gateway", {**places, **(gateway or {})})
     certified_page(identity.host_name, folder / "state", authority)
-    box = OuterBox(folder, identity, vault, authority)
+    box = OuterBox(folder, identity, vault, authority, namespace)
     async with _answering(vault, "tunnel", folder), _answering(vault, "gateway", folder):
         try:
             await box.start("gateway")

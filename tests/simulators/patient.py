@@ -24,16 +24,20 @@ from appliance.formats.envelope import DocumentOpener
 from appliance.formats.share_manifest import ManifestDocument, open_manifest, parse_key, sealed_on
 
 
-class Loopback(AbstractResolver):
-    """Every name is on this machine; the name still goes into SNI and Host."""
+class OneAddress(AbstractResolver):
+    """Every name is at one address; the name still goes into SNI and Host."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
         return [
             ResolveResult(
                 hostname=host,
-                host="127.0.0.1",
+                host=self._address,
                 port=port,
-                family=socket.AF_INET,
+                family=self._family,
                 proto=0,
                 flags=socket.AI_NUMERICHOST,
             )
@@ -68,18 +72,27 @@ class Answer:
 class Patient:
     """One browser; `async with` it. `port` is another way to the same box: the connection goes there.
 
-    `line` is the address the patient's line has, of 127.0.0.0/8: limits count by it.
+    `at` is where every name is found. `line` is the address the patient's own line has: limits count by it.
     """
 
     def __init__(
-        self, link: str, authority: Path, *, host: str | None = None, port: int = 0, line: str = "127.0.0.1"
+        self,
+        link: str,
+        authority: Path,
+        *,
+        host: str | None = None,
+        port: int = 0,
+        at: str = "127.0.0.1",
+        line: str | None = None,
     ) -> None:
         parts = urlsplit(link)
         self.origin = f"https://{parts.hostname}:{port}" if port else f"https://{host or parts.netloc}"
         self.secret = share_link.parse_secret(parts.fragment) if parts.fragment else None
         context = ssl.create_default_context(cafile=str(authority))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._connector = aiohttp.TCPConnector(ssl=context, resolver=Loopback(), local_addr=(line, 0))
+        self._connector = aiohttp.TCPConnector(
+            ssl=context, resolver=OneAddress(at), local_addr=(line, 0) if line else None
+        )
         self.client = aiohttp.ClientSession(
             connector=self._connector,
             timeout=aiohttp.ClientTimeout(total=120),

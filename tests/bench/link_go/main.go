@@ -5,8 +5,15 @@
 // "box" is the practice's side; what it sends goes up. The queue is drained at the rate, then every packet is delayed.
 // fair: one queue per connection, served in turn by bytes (deficit round robin), the longest drops when all are full, as
 // a router with flow queueing does. fifo: one queue that drops at its end. Rate 0: no queue, the delay only.
-// Commands on standard input, one a line: cut, restore, forget (drop what belongs to a connection seen so far, as a
-// router does that lost its table). Each is answered "done". Says "ready" once both devices stand.
+// Commands on standard input, one a line, each answered "done":
+//
+//	cut, restore  nothing passes; everything passes again
+//	forget        drop what belongs to a connection seen so far, as a router does that lost its table
+//	reset         answer the next segment of each TCP connection seen so far with resets to both ends (RFC 9293, 3.10.7)
+//	only PORT     nothing passes but to and from this port of the internet's side; 0: all ports
+//	tls PORT      reset connections to this port whose first byte from the box begins no TLS record; 0: none
+//
+// What looks into TCP does so for IPv4. Says "ready" once both devices stand.
 package main
 
 import (
@@ -71,29 +78,107 @@ func flowOf(packet []byte, upward bool) flow {
 	return key
 }
 
+// portOf gives the port of the internet's side of a connection.
+func portOf(key flow) int { return int(binary.BigEndian.Uint16(key[11:13])) }
+
+const tcp, flagSyn, flagRst, flagAck = 6, 2, 4, 16
+
+// segment is a TCP segment over IPv4: where its header begins, and its data.
+func segment(packet []byte) (header int, data []byte) {
+	if len(packet) < 40 || packet[0]>>4 != 4 || packet[9] != tcp {
+		return 0, nil
+	}
+	header = int(packet[0]&15) * 4
+	total := int(binary.BigEndian.Uint16(packet[2:4]))
+	begins := header + int(packet[header+12]>>4)*4
+	if total > len(packet) || begins > total {
+		return 0, nil
+	}
+	return header, packet[begins:total]
+}
+
+// resets gives what a middle box answers a segment with: a reset to who sent it, and one to whom it was sent.
+func resets(packet []byte, header int) (back, on []byte) {
+	sequence, acknowledged := packet[header+4:header+8], packet[header+8:header+12]
+	build := func(from, to, ports, number []byte) []byte {
+		reset := append([]byte{0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, tcp, 0, 0}, from...)
+		reset = append(append(reset, to...), ports...)
+		reset = append(append(reset, number...), 0, 0, 0, 0, 0x50, flagRst, 0, 0, 0, 0, 0, 0)
+		binary.BigEndian.PutUint16(reset[10:], checksum(reset[:20], 0))
+		binary.BigEndian.PutUint16(reset[36:], checksum(reset[20:], sum(reset[12:20])+tcp+20))
+		return reset
+	}
+	source, target := packet[12:16], packet[16:20]
+	ports := packet[header : header+4]
+	swapped := []byte{ports[2], ports[3], ports[0], ports[1]}
+	return build(target, source, swapped, acknowledged), build(source, target, ports, sequence)
+}
+
+func sum(words []byte) (total uint32) {
+	for at := 0; at+1 < len(words); at += 2 {
+		total += uint32(binary.BigEndian.Uint16(words[at:]))
+	}
+	return total
+}
+
+func checksum(words []byte, start uint32) uint16 {
+	total := start + sum(words)
+	for total>>16 != 0 {
+		total = total&0xffff + total>>16
+	}
+	return ^uint16(total)
+}
+
 // Filter is what the line lets through.
 type Filter struct {
 	sync.Mutex
 	cut    bool
+	only   int
+	tls    int
 	seen   map[flow]bool
 	buried map[flow]bool
+	reset  map[flow]bool
+	judged map[flow]bool
 }
 
-func (filter *Filter) passes(packet []byte, upward bool) bool {
+// judge says whether a packet passes; if its connection is to be reset, it gives the resets back and on.
+func (filter *Filter) judge(packet []byte, upward bool) (passes bool, back, on []byte) {
 	key := flowOf(packet, upward)
 	filter.Lock()
 	defer filter.Unlock()
-	if filter.cut || filter.buried[key] {
-		return false
+	if filter.cut || filter.buried[key] || (filter.only != 0 && portOf(key) != filter.only) {
+		return false, nil, nil
 	}
 	filter.seen[key] = true
-	return true
+	header, data := segment(packet)
+	if header == 0 || packet[header+13]&(flagSyn|flagRst) != 0 {
+		return true, nil, nil
+	}
+	if upward && len(data) > 0 && filter.tls != 0 && portOf(key) == filter.tls && !filter.judged[key] {
+		filter.judged[key] = true
+		filter.reset[key] = data[0] != 22 // handshake (RFC 8446, 5.1)
+	}
+	if filter.reset[key] && packet[header+13]&flagAck != 0 {
+		back, on = resets(packet, header)
+		return false, back, on
+	}
+	return true, nil, nil
 }
 
-func (filter *Filter) command(word string) {
+func (filter *Filter) command(line string) {
 	filter.Lock()
 	defer filter.Unlock()
+	word, port := line, 0
+	_, _ = fmt.Sscanf(line, "%s %d", &word, &port) // no port: 0
 	switch word {
+	case "only":
+		filter.only = port
+	case "tls":
+		filter.tls = port
+	case "reset":
+		for key := range filter.seen {
+			filter.reset[key] = true
+		}
 	case "cut":
 		filter.cut = true
 	case "restore":
@@ -259,7 +344,7 @@ func main() {
 }
 
 func run(inside, outside *os.File, rate float64, delay time.Duration, fair bool, limit int) {
-	filter := &Filter{seen: map[flow]bool{}, buried: map[flow]bool{}}
+	filter := &Filter{seen: map[flow]bool{}, buried: map[flow]bool{}, reset: map[flow]bool{}, judged: map[flow]bool{}}
 	up, down := make(chan delayed, 1<<16), make(chan delayed, 1<<16)
 	go deliver(up, outside)
 	go deliver(down, inside)
@@ -269,7 +354,12 @@ func run(inside, outside *os.File, rate float64, delay time.Duration, fair bool,
 		go drain(queue, rate, send)
 	}
 	go receive(inside, func(packet []byte) {
-		if !filter.passes(packet, true) {
+		passes, back, on := filter.judge(packet, true)
+		if back != nil {
+			down <- delayed{time.Now().Add(delay), back}
+			send(on, time.Now())
+		}
+		if !passes {
 			return
 		}
 		if rate > 0 {
@@ -279,7 +369,12 @@ func run(inside, outside *os.File, rate float64, delay time.Duration, fair bool,
 		}
 	})
 	go receive(outside, func(packet []byte) {
-		if filter.passes(packet, false) {
+		passes, back, on := filter.judge(packet, false)
+		if back != nil {
+			send(back, time.Now())
+			down <- delayed{time.Now().Add(delay), on}
+		}
+		if passes {
 			down <- delayed{time.Now().Add(delay), packet}
 		}
 	})
