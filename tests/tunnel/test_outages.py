@@ -38,8 +38,6 @@ BACK_S = 45.0
 AWAY_S = 35.0
 TRY_S = 4.0
 LIMIT_S = 90.0
-#: As the product, but that what it first learns of a network does not take the probes' whole patience.
-TUNNEL: dict[str, object] = {"probe_timeout_s": 2.0}
 USER, PASSWORD = "praxis", "geheim"
 
 
@@ -94,7 +92,7 @@ async def box_on(
         portal.port,
         portal.authority_path,
         identity=identity,
-        tunnel=TUNNEL,
+        tunnel={},
         portal_host=host,
         namespace=laid.namespace,
     ) as box:
