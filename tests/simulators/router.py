@@ -38,13 +38,18 @@ class Way:
 
 
 class Router:
-    """`lets(kind)` says whether a new connection may pass."""
+    """`lets(kind)` says whether a new connection may pass, or gives the port it is led to instead.
+
+    While it is `frozen` nothing more passes on any connection, and nobody is told. `came`: the kind of each.
+    """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
         self.ways: set[Way] = set()
-        self.lets: Callable[[str], bool] = lambda _: True
+        self.lets: Callable[[str], bool | int] = lambda _: True
+        self.frozen = False
+        self.came: list[str] = []
         self.refused = 0
 
     def of_kind(self, kind: str) -> list[Way]:
@@ -66,35 +71,38 @@ class Router:
         ):  # RuntimeError: uvloop's, when it is closed
             first = await reader.readexactly(FIRST_BYTES)
             kind = "work" if first in WORK else "tls"
-            if not self.lets(kind):
+            self.came.append(kind)
+            verdict = self.lets(kind)
+            if not verdict:
                 self.refused += 1
                 writer.transport.abort()
                 return
-            there = await asyncio.open_connection("127.0.0.1", self.target)
+            there = await asyncio.open_connection("127.0.0.1", self.target if verdict is True else verdict)
             way = Way(kind, (writer, there[1]))
             self.ways.add(way)
             try:
                 there[1].write(first)
-                await asyncio.gather(_copy(reader, there[1], way), _copy(there[0], writer, way))
+                await asyncio.gather(self._copy(reader, there[1], way), self._copy(there[0], writer, way))
             finally:
                 self.ways.discard(way)
                 there[1].close()
         writer.close()
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
-    while data := await reader.read(READ_BYTES):
-        way.carried += len(data)
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
+        while data := await reader.read(READ_BYTES):
+            while self.frozen:
+                await asyncio.sleep(0.01)
+            way.carried += len(data)
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
 
 
 @asynccontextmanager
-async def router(target: int) -> AsyncIterator[Router]:
-    """Run one on a free port of 127.0.0.1 that leads to port `target`."""
+async def router(target: int, *, host: str = "127.0.0.1") -> AsyncIterator[Router]:
+    """Run one on a free port of `host` that leads to port `target` of 127.0.0.1."""
     made = Router(target)
-    server = await asyncio.start_server(made.attend, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.attend, host, 0)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

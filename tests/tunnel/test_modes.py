@@ -15,18 +15,24 @@ from appliance.contracts.tunnel import Mode
 from provisioning.portal.authority import Authority
 from provisioning.portal.portal import Portal
 from tests.portal.simulated_box import PORTAL_NAME, SimulatedBox, patient_tls, portal_in
-from tests.simulators.middle_box import (
-    TLS_HANDSHAKE,
-    MiddleBox,
-    Verdict,
-    everything,
-    middle_box,
-    one_connection,
-    only_tls,
-)
+from tests.simulators.router import Router, router
 from tests.tunnel.running_tunnel import Tunnel, tunnel_to, visit
 
 HALF_A_MEGABYTE = bytes(range(256)) * 2048
+
+
+def everything(_: Router, __: str) -> bool:
+    return True
+
+
+def only_tls(_: Router, kind: str) -> bool:
+    return kind == "tls"
+
+
+def one_connection(between: Router, _: str) -> bool:
+    return not between.ways
+
+
 IN_THE_WAY = {"raw": everything, "wrapped": only_tls, "streams": one_connection}
 MODES = pytest.mark.parametrize("mode", IN_THE_WAY)
 
@@ -34,7 +40,7 @@ MODES = pytest.mark.parametrize("mode", IN_THE_WAY)
 class Scene:
     """A portal, what stands before it, and what is needed to run a box's tunnel behind that."""
 
-    def __init__(self, folder: Path, portal: Portal, between: MiddleBox) -> None:
+    def __init__(self, folder: Path, portal: Portal, between: Router) -> None:
         self.folder, self.portal, self.between = folder, portal, between
         self.box = SimulatedBox(folder)
         portal.registry.register(self.box.record())
@@ -48,14 +54,19 @@ class Scene:
                 await tunnel.until("connected", mode=mode)
             yield tunnel
 
+    def has_in_its_way(self, mode: Mode) -> None:
+        self.between.lets = lambda kind: IN_THE_WAY[mode](self.between, kind)
+
     async def visit(self) -> None:
         await visit(self.portal.port, self.box, HALF_A_MEGABYTE)
 
 
 @asynccontextmanager
 async def scene_in(folder: Path, mode: Mode) -> AsyncIterator[Scene]:
-    async with portal_in(folder) as portal, middle_box(portal.port, IN_THE_WAY[mode]) as between:
-        yield Scene(folder, portal, between)
+    async with portal_in(folder) as portal, router(portal.port) as between:
+        scene = Scene(folder, portal, between)
+        scene.has_in_its_way(mode)
+        yield scene
 
 
 @MODES
@@ -72,12 +83,11 @@ async def test_what_worked_is_tried_first_at_the_next_start(tmp_path: Path, mode
     async with scene_in(tmp_path, mode) as scene:
         async with scene.tunnel(mode):
             pass
-        scene.between.judge = everything  # a better one would work, but is not due
-        scene.between.first_bytes.clear()
+        scene.has_in_its_way("raw")  # a better one would work, but is not due
+        scene.between.came.clear()
         async with scene.tunnel(mode):
             await scene.visit()
-        has_raw = any(first not in (b"", TLS_HANDSHAKE) for first in scene.between.first_bytes)
-        assert has_raw == (mode == "raw")
+        assert ("work" in scene.between.came) == (mode == "raw")
 
 
 @pytest.mark.parametrize("mode", ["wrapped", "streams"])
@@ -85,7 +95,7 @@ async def test_a_better_mode_is_tried_again_when_it_is_due(tmp_path: Path, mode:
     async with scene_in(tmp_path, mode) as scene, scene.tunnel(mode, retry_better_s=0.3) as tunnel:
         await asyncio.sleep(0.5)
         assert tunnel.status.mode in (mode, None)  # in vain, as long as the network is as it was
-        scene.between.judge = everything
+        scene.has_in_its_way("raw")
         # In wrapped mode an order is what a probe is made with, so a patient has to come; while the box changes from
         # streams to something better, one may find nobody there.
         for _ in range(50):
@@ -99,8 +109,9 @@ async def test_a_better_mode_is_tried_again_when_it_is_due(tmp_path: Path, mode:
 
 async def test_a_network_that_lets_raw_connections_through_no_longer_is_noticed(tmp_path: Path) -> None:
     async with scene_in(tmp_path, "raw") as scene, scene.tunnel("raw") as tunnel:
-        scene.between.judge = only_tls
-        scene.between.cut()
+        scene.has_in_its_way("wrapped")
+        scene.between.cut("work")
+        scene.between.cut("tls")
         await tunnel.until("connected", mode="wrapped")
         await scene.visit()
 
@@ -117,13 +128,8 @@ async def test_wrong_certificate_never_leads_to_another_mode(tmp_path: Path) -> 
     server = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=his.context(datetime.datetime.now(datetime.UTC)))
     his_port = server.sockets[0].getsockname()[1]
 
-    def divert(first: bytes, open_now: int) -> Verdict:
-        if first != TLS_HANDSHAKE:
-            return "reset"
-        return "pass" if open_now == 1 else his_port
-
     async with scene_in(tmp_path, "raw") as scene:
-        scene.between.judge = divert
+        scene.between.lets = lambda kind: kind == "tls" and (his_port if scene.between.ways else True)
         async with scene.tunnel(None) as tunnel:
             await tunnel.until("refused")
             assert tunnel.status.problem == "portal_certificate"
@@ -147,7 +153,7 @@ async def test_a_portal_that_is_silent_is_left_after_two_pings(tmp_path: Path) -
 
 async def test_a_new_session_replaces_the_old_at_once(tmp_path: Path) -> None:
     """The old connection is dead, and the portal has not noticed: patients come over the new one all the same."""
-    async with scene_in(tmp_path, "raw") as scene, middle_box(scene.portal.port) as other, scene.tunnel("raw"):
+    async with scene_in(tmp_path, "raw") as scene, router(scene.portal.port) as other, scene.tunnel("raw"):
         scene.between.frozen = True
         (tmp_path / "again").mkdir()
         authority = scene.portal.authority_path
@@ -158,7 +164,7 @@ async def test_a_new_session_replaces_the_old_at_once(tmp_path: Path) -> None:
 
 
 async def test_the_portal_is_reached_over_ipv6(tmp_path: Path) -> None:
-    async with portal_in(tmp_path) as portal, middle_box(portal.port, host="::1") as between:
+    async with portal_in(tmp_path) as portal, router(portal.port, host="::1") as between:
         scene = Scene(tmp_path, portal, between)
         async with tunnel_to(tmp_path, between.port, portal.authority_path, scene.box) as tunnel:
             await tunnel.until("connecting")

@@ -25,7 +25,7 @@ import pytest
 from provisioning.portal.authority import Authority
 from tests.bench.tunnel_load import build
 from tests.portal.simulated_box import PORTAL_NAME, SimulatedBox
-from tests.simulators.middle_box import connect_proxy
+from tests.simulators.connect_proxy import connect_proxy
 from tests.simulators.outer_box import OuterBox, outer_box
 from tests.simulators.patient_side import MadeShare
 from tests.simulators.portal_process import PortalProcess, portal_process

@@ -15,7 +15,8 @@ from appliance.core.errors import PraxisError, Refused, Unavailable
 from appliance.core.varlink import Caller
 from appliance.tunnel.answers import make_answers
 from tests.portal.simulated_box import SimulatedBox, portal_in
-from tests.simulators.middle_box import connect_proxy, middle_box
+from tests.simulators.connect_proxy import connect_proxy
+from tests.simulators.router import router
 from tests.tunnel.running_tunnel import Tunnel, tunnel_to, visit
 from tests.tunnel.test_tunnel import hostile_portal
 
@@ -32,29 +33,30 @@ async def test_patients_reach_the_box_through_a_proxy_and_nothing_goes_around_it
     box = SimulatedBox(tmp_path)
     async with (
         portal_in(tmp_path) as portal,
-        middle_box(portal.port, lambda *_: "reset") as network,
+        router(portal.port) as network,
         connect_proxy(portal.port, USER, PASSWORD) as proxy,
     ):
+        network.lets = lambda _: False
         portal.registry.register(box.record())
         async with tunnel_to(tmp_path, network.port, portal.authority_path, box) as tunnel:
             await tunnel.until("connecting")
             address = f"127.0.0.1:{proxy.port}"
             await ask(tunnel, SetProxy(address=address, user=USER, password=PASSWORD))
             await tunnel.until("connected", mode="streams")
-            went_around = len(network.first_bytes)
+            went_around = len(network.came)
             await asyncio.gather(*(visit(portal.port, box, bytes(300_000)) for _ in range(4)))
             state = await ask(tunnel, ReadState())
             assert isinstance(state, TunnelState)
             assert (state.mode, state.proxy, state.proxy_user) == ("streams", address, USER)
             assert PASSWORD not in repr(state)
             assert PASSWORD not in repr(tunnel.route.proxy)
-            proxy.cut()
+            proxy.cut("tls")
             await tunnel.until("connecting")
             await tunnel.until("connected", mode="streams")
-            assert len(network.first_bytes) == went_around
+            assert len(network.came) == went_around
         async with tunnel_to(tmp_path, network.port, portal.authority_path, box) as tunnel:  # kept over a restart
             await tunnel.until("connected", mode="streams")
-            network.judge = lambda *_: "pass"
+            network.lets = lambda _: True
             await ask(tunnel, RemoveProxy())
             await tunnel.until("connected", mode="raw")
         assert {line.split()[0] for line in proxy.asked} == {"CONNECT"}
