@@ -10,6 +10,7 @@ from appliance.formats import tunnel_control as control
 from appliance.formats.yamux import (
     PIECE_BYTES,
     DataReceived,
+    GoAway,
     PeerGoesAway,
     Session,
     StreamFinished,
@@ -23,7 +24,10 @@ MESSAGE_BYTES = MAX_MESSAGE_BYTES - PIECE_BYTES - 1024
 
 
 class Conversation:
-    """Reads frames, queues frames, writes what is queued; hands patients' streams to `patients` if there is one."""
+    """Reads frames, queues frames, writes what is queued; hands patients' streams to `patients` if there is one.
+
+    `goes_away` is set when the portal sends no more patients on this connection; those that are here go on.
+    """
 
     def __init__(self, socket: ControlSocket, patients: PatientStreams | None = None) -> None:
         self._socket = socket
@@ -38,6 +42,7 @@ class Conversation:
         self._listener = control.Listener("portal over streams" if patients else "portal")
         self._frames: deque[control.Frame] = deque()
         self._ended = False
+        self.goes_away = asyncio.Event()
         self._wake = asyncio.Event()
         self._wake.set()
         if patients is not None:
@@ -76,8 +81,11 @@ class Conversation:
                 case DataReceived(self._stream, data):
                     self._frames.extend(self._listener.receive(data))
                     self._session.consumed(self._stream, len(data))
-                case StreamFinished(self._stream) | StreamReset(self._stream) | PeerGoesAway():
+                case StreamFinished(self._stream) | StreamReset(self._stream):
                     self._ended = True
+                case PeerGoesAway(reason):
+                    self.goes_away.set()
+                    self._ended = self._patients is None or reason != GoAway.NORMAL
                 case _ if self._patients is not None:
                     self._patients.take(event)
         self._wake.set()

@@ -36,7 +36,11 @@ class Leaves(Unavailable):
 
 
 class Keeper:
-    """Keeps the connection to one relay. `lost` is called whenever a connection ended, or could not be made."""
+    """Keeps the connection to one relay. `lost` is called whenever a connection ended, or could not be made.
+
+    A portal that drains sends its boxes away. Patients on connections of their own stay where they are; patients
+    inside the control connection keep it, beside the new one, until the last of them is done.
+    """
 
     def __init__(
         self,
@@ -62,19 +66,28 @@ class Keeper:
         #: Dial for work connections although streams worked last.
         self._from_the_top = False
         self._was_accepted = False
+        #: Sessions that the portal sent away and whose patients are not done.
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Run until cancelled or PeerGone."""
-        while True:
-            wait_s = await self._connect_once()
-            await asyncio.sleep(wait_s)
+        try:
+            while True:
+                wait_s = await self._connect_once()
+                await asyncio.sleep(wait_s)
+        finally:
+            for task in self._leaving:
+                task.cancel()
 
     async def _connect_once(self) -> float:
         """Run one session to its end; give the seconds to wait before the next."""
         self._was_accepted = False
         over_streams = self._route.proxy is not None or (self._route.mode == "streams" and not self._from_the_top)
         try:
-            await (self._run_streams() if over_streams else self._run_orders())
+            if over_streams:
+                await self._until_sent_away()
+                return 0.0
+            await self._run_orders()
         except PeerGone:
             raise
         except (NoWay, Leaves) as error:
@@ -122,8 +135,31 @@ class Keeper:
             )
             await self._converse(socket, Conversation(socket), orders.follow, (orders.run,))
 
-    async def _run_streams(self) -> None:
-        """A session that carries the patients itself."""
+    async def _until_sent_away(self) -> None:
+        """Run a session over streams; ends by raising with it, or when the portal wants the box elsewhere."""
+        sent_away = asyncio.Event()
+        session = asyncio.ensure_future(self._run_streams(sent_away))
+        away = asyncio.ensure_future(sent_away.wait())
+        try:
+            await asyncio.wait((session, away), return_when=asyncio.FIRST_COMPLETED)
+            if not sent_away.is_set():
+                session.result()
+            self._leaving.add(session)
+            session.add_done_callback(self._left)
+        finally:
+            away.cancel()
+            if session not in self._leaving:
+                session.cancel()
+                await asyncio.gather(session, return_exceptions=True)
+
+    def _left(self, session: asyncio.Task[None]) -> None:
+        """Forget a session that ended after its portal had sent it away; why does not matter any more."""
+        self._leaving.discard(session)
+        if not session.cancelled():
+            session.exception()
+
+    async def _run_streams(self, sent_away: asyncio.Event) -> None:
+        """A session that carries the patients itself; `sent_away` is set when the portal sends no more of them."""
         settings = self._settings
         make_socket = socket_maker(settings.dead_after_s, unsent_bytes=UNSENT_SHARED_BYTES)
         dialling = Dialling(settings.dial_timeout_s, make_socket, self._route.proxy)
@@ -136,12 +172,20 @@ class Keeper:
                 stall_s=settings.stall_timeout_s,
             )
 
-            async def leave() -> None:
+            conversation = Conversation(socket, patients)
+
+            async def leave_when_sent_away() -> None:
+                await conversation.goes_away.wait()
+                sent_away.set()
+                await patients.until_idle()
+                raise Leaves("leaves")
+
+            async def leave_for_better() -> None:
                 self._status.uses(self._portal.address, "streams")
                 self._from_the_top = False
-                await self._leave_for_better(patients)
+                await self._leave_for_better(patients, sent_away)
 
-            await self._converse(socket, Conversation(socket, patients), None, (patients.run, leave))
+            await self._converse(socket, conversation, None, (patients.run, leave_when_sent_away, leave_for_better))
 
     async def _converse(
         self, socket: ControlSocket, conversation: Conversation, order: Follow | None, beside: tuple[Beside, ...]
@@ -156,11 +200,13 @@ class Keeper:
             beside=beside,
         )
 
-    async def _leave_for_better(self, patients: PatientStreams) -> None:
+    async def _leave_for_better(self, patients: PatientStreams, sent_away: asyncio.Event) -> None:
         """Wait until a better mode is due and no patient is there, at most `retry_at_latest_s`; raises Leaves."""
         if self._route.proxy is not None:
             return
         await self._route.until_better_is_due()
+        if sent_away.is_set():  # the session beside this one looks for a better mode
+            return
         if self._route.mode == "streams":
             self._route.tries_better()  # another relay's connection stays as it is meanwhile
         with contextlib.suppress(TimeoutError):

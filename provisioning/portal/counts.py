@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Counts:
-    """Since the start, except what is now: the three with that name, and the number and state of the boxes' file."""
+    """Since the start, except what is now: the four with that name, and the number and state of the boxes' file."""
 
     connections_now: int = 0
     relays_now: int = 0
     boxes_now: int = 0
+    draining_now: int = 0
     connections: int = 0
     relays: int = 0
     relayed_bytes: int = 0

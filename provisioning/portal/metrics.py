@@ -9,6 +9,7 @@ Source: Prometheus text exposition format 0.0.4.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -19,6 +20,8 @@ from prometheus_client.registry import Collector
 
 from provisioning.portal.counts import Counts
 from provisioning.portal.settings import loopback_of
+
+AGAIN_S = 30.0
 
 
 class _CountsCollector(Collector):
@@ -51,7 +54,10 @@ def render(counts: Counts) -> bytes:
 
 
 async def serve_metrics(listen: str, counts: Counts) -> None:
-    """Answer on the loopback address `listen` until cancelled; does nothing if it is empty."""
+    """Answer on the loopback address `listen` until cancelled; does nothing if it is empty.
+
+    If the port is taken, that is said on standard error and tried again: patients do not wait for numbers.
+    """
     if not listen:
         return
 
@@ -63,14 +69,20 @@ async def serve_metrics(listen: str, counts: Counts) -> None:
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, *loopback_of(listen), reuse_port=True).start()
+        while True:
+            try:
+                await web.TCPSite(runner, *loopback_of(listen), reuse_port=True).start()
+                break
+            except OSError as error:
+                print(f"portal metrics not served: {listen}: {error.strerror}", file=sys.stderr, flush=True)
+            await asyncio.sleep(AGAIN_S)
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
 
 
 #: What can go down.
-GAUGES = ("connections_now", "relays_now", "boxes_now", "accepted_number", "accepted_expired")
+GAUGES = ("connections_now", "relays_now", "boxes_now", "draining_now", "accepted_number", "accepted_expired")
 #: These are one metric, by reason.
 REFUSALS = (
     "unknown_names",

@@ -67,6 +67,7 @@ class Portal:
         Boxes leave no faster than another portal lets them in (`max_logins_per_s`). Gives up after `drain_limit_s`.
         """
         self.control.draining = True
+        self.counts.draining_now = 1
         self.door.stop_accepting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_limit_s):

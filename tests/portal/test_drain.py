@@ -84,7 +84,7 @@ async def receive_exactly(sock: socket.socket, length: int) -> int:
     return received
 
 
-@pytest.mark.parametrize("mode", ["raw", "streams"])
+@pytest.mark.parametrize("mode", ["raw", "wrapped", "streams"])
 async def test_a_download_survives_the_portals_restart_and_newcomers_go_to_the_new_process(
     tmp_path: Path, mode: Mode
 ) -> None:

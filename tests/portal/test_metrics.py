@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from appliance.core.errors import Invalid
+from provisioning.portal import metrics
 from provisioning.portal.counts import Counts
 from provisioning.portal.metrics import GAUGES, REFUSALS, render
 from provisioning.portal.settings import loopback_of
@@ -51,6 +53,30 @@ async def test_no_address_name_or_box_is_in_the_metrics(tmp_path: Path) -> None:
     for private in ("127.0.0.1", box.host_name, box.box.hex(), "stranger", "example"):
         assert private not in text
     assert set(re.findall(r"\{(.*?)\}", text)) == {f'reason="{reason}"' for reason in REFUSALS}
+
+
+async def test_a_metrics_port_that_is_taken_stops_no_patient_and_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "AGAIN_S", 0.05)
+    box = SimulatedBox(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = "{}:{}".format(*taken.getsockname())
+        async with portal_in(tmp_path, metrics_listen=listen) as portal, aiohttp.ClientSession() as session:
+            portal.registry.register(box.record())
+            async with box.serve(portal):
+                reader, writer = await patient_tls(portal.port, box)
+                assert await reader.readline() == box.host_name.encode() + b"\n"
+                writer.close()
+                assert f"portal metrics not served: {listen}: " in capsys.readouterr().err
+                taken.close()
+                async with asyncio.timeout(10):
+                    while True:
+                        with contextlib.suppress(aiohttp.ClientError):
+                            async with session.get(f"http://{listen}/metrics") as response:
+                                assert "praxis_portal_draining_now 0.0" in await response.text()
+                                break
+                        await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(

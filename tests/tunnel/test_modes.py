@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,6 +163,34 @@ async def test_a_new_session_replaces_the_old_at_once(tmp_path: Path) -> None:
             await again.until("connected", spares=4)
             await scene.visit()
             assert again.gateway.taken == 1
+
+
+async def test_a_portal_that_drains_cuts_no_patient_in_a_stream_and_newcomers_find_the_box_at_the_next(
+    tmp_path: Path,
+) -> None:
+    """Two portals listen on one port, as during a restart."""
+    async with portal_in(tmp_path) as old:
+        scene = Scene(tmp_path, old, Router(old.port))
+        scene.between.port = old.port
+        (tmp_path / "tunnel").mkdir()
+        (tmp_path / "tunnel/route.json").write_text(json.dumps({"mode": "streams", "tried_at": time.time()}))
+        async with scene.tunnel("streams"):
+            reader, writer = await patient_tls(old.port, scene.box)
+            await reader.readline()
+            async with portal_in(tmp_path, listen_port=old.port) as new:
+                draining = asyncio.ensure_future(old.drain())
+                async with asyncio.timeout(10):
+                    while new.boxes.get(scene.box.box) is None:
+                        await asyncio.sleep(0.01)
+                await scene.visit()
+                assert new.counts.relays == 1
+                writer.write(b"still here")
+                assert await reader.readexactly(10) == b"still here"
+                assert not draining.done()
+                writer.close()
+                async with asyncio.timeout(10):
+                    await draining
+                await scene.visit()
 
 
 async def test_the_portal_is_reached_over_ipv6(tmp_path: Path) -> None:
