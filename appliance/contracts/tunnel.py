@@ -48,7 +48,8 @@ class SetProxy(Call[Done]):
 
     `password` None keeps the one that is kept for the same address and user, else there is none: who may name a new
     address does not get the old one's password sent there. Invalid("proxy_address"); Unavailable("proxy_unreachable",
-    "portal_unreachable", "portal_tls", "portal_answer", "portal_busy", "storage": it works and could not be kept),
+    "proxy_silent", "portal_unreachable", "portal_tls", "portal_answer", "portal_busy", "storage": it works and could
+    not be kept),
     Refused("proxy_refused": wrong user or password; "proxy_forbids": not to the portal; "portal_certificate",
     "portal_certificate_expired", "portal_certificate_early"). After a failure everything is as before.
     """
@@ -64,7 +65,7 @@ class SetProxy(Call[Done]):
 
 
 class RemoveProxy(Call[Done]):
-    """Forget the proxy and its password, and connect anew without it."""
+    """Forget the proxy and its password, and connect anew without it. Unavailable("storage"): it is still used."""
 
     reply: ClassVar = Done
     callers: ClassVar = frozenset({"practice"})

@@ -99,12 +99,12 @@ async def read_state(desk: Desk) -> TunnelState | None:
 
 
 def standing(state: TunnelState | None) -> str:
-    """Say how it stands: connected, connecting, refused (by the portal itself), hindered (by anything else), away."""
+    """Say how it stands: connected, connecting, hindered (`hindrance` says why), away."""
     if state is None:
         return "away"
-    if state.state == "connected" or not state.problem:
-        return state.state
-    return "refused" if state.problem == "portal_refused" else "hindered"
+    if state.state == "connected":
+        return "connected"
+    return "hindered" if state.problem else "connecting"
 
 
 def way(t: Texts, state: TunnelState | None) -> str:

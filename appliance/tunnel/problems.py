@@ -42,6 +42,8 @@ def dial_problem(error: BaseException, *, through_proxy: bool) -> PraxisError:
             return Unavailable("proxy_unreachable" if through_proxy else "name_unknown")
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
             return Unavailable("portal_tls")
+        case TimeoutError() if through_proxy:  # whose address leads nowhere, or that waits for the portal itself
+            return Unavailable("proxy_silent")
     return Unavailable("portal_unreachable")
 
 

@@ -7,6 +7,7 @@ import itertools
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from appliance.contracts.tunnel import ReadState, RemoveProxy, SetProxy, TunnelS
 from appliance.core.errors import PraxisError, Refused, Unavailable
 from appliance.core.varlink import Caller
 from appliance.tunnel.answers import make_answers
+from appliance.tunnel.problems import dial_problem
 from tests.portal.simulated_box import SimulatedBox, portal_in
 from tests.simulators.connect_proxy import connect_proxy
 from tests.simulators.router import router
@@ -96,6 +98,12 @@ async def test_a_proxy_that_is_not_there_is_told(tmp_path: Path) -> None:
             await ask(tunnel, SetProxy(address="127.0.0.1:1", user="", password=""))
         with pytest.raises(PraxisError, match="proxy_address"):
             await ask(tunnel, SetProxy(address="no port", user="", password=""))
+
+
+def test_a_proxy_that_says_nothing_is_not_called_a_portal_out_of_reach() -> None:
+    assert dial_problem(TimeoutError(), through_proxy=True).code == "proxy_silent"
+    assert dial_problem(aiohttp.ConnectionTimeoutError(), through_proxy=True).code == "proxy_silent"
+    assert dial_problem(TimeoutError(), through_proxy=False).code == "portal_unreachable"
 
 
 async def test_proxy_credentials_do_not_reach_the_portal(tmp_path: Path) -> None:
