@@ -37,10 +37,14 @@ TITLES = {
     "opening": "From the click to the opened document of 1 MB",
     "erasure": "After an erasure: every key wrapped anew",
     "memory": "Memory of the box's resident units (PSS)",
-    "tunnel": "The tunnel, each figure as a part of its goal",
+    "tunnel-bytes": "Bytes through the tunnel, each figure as a part of its goal",
+    "tunnel-line": "The tunnel on a practice's line, each figure as a part of its goal",
+    "tunnel-crowd": "Many boxes at one portal, each figure as a part of its goal",
+    "tunnel-box": "Memory of the box's tunnel and gateway, each figure as a part of its goal",
 }
 #: Which list of what is missed a measurement belongs to: each is written when all of its measurements are there.
-MISSED_LISTS = {"missed": tuple(name for name in TITLES if name != "tunnel"), "tunnel missed": ("tunnel",)}
+TUNNEL = tuple(name for name in TITLES if name.startswith("tunnel-"))
+MISSED_LISTS = {"missed": tuple(name for name in TITLES if name not in TUNNEL), "tunnel missed": TUNNEL}
 MET, MISSED, GOAL_COLOUR, STRETCH_COLOUR = "#2f7d5b", "#c2592b", "#1b2a41", "#8a94a6"
 
 
@@ -56,13 +60,13 @@ def read(folder: Path, name: str) -> tuple[dict[str, Any], list[Figure]] | None:
 def draw(name: str, figures: Sequence[Figure], path: Path) -> None:
     """Draw one measurement."""
     mpl.rcParams.update({"svg.hashsalt": name, "font.size": 10, "svg.fonttype": "none", "font.family": "sans-serif"})
-    if name == "tunnel":
+    if name in TUNNEL:  # a goal of none has no parts
         figures = [figure for figure in figures if figure.goal is not None and figure.goal.bound]
-    height = {"memory": 2.6, "tunnel": 1.3 + 0.3 * len(figures)}.get(name, 1.3 + 0.42 * len(figures))
+    height = 2.6 if name == "memory" else 1.3 + (0.3 if name in TUNNEL else 0.42) * len(figures)
     drawing, axes = pyplot.subplots(figsize=(8, height), layout="constrained")
     if name == "memory":
         _stacks(axes, figures)
-    elif name == "tunnel":
+    elif name in TUNNEL:
         _parts_of_goals(axes, figures)
     else:
         _bars(axes, figures)
