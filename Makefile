@@ -3,6 +3,7 @@
 PYTHON := /usr/bin/python3
 VENV := .venv
 SCAN := .venv-scan
+BENCH_TUNNEL := build/bench-tunnel/venv
 PAGE := appliance/gateway/page
 BROWSER_TESTS := tests/browser
 YAMUX_PEER := tests/tunnel/yamux_npm
@@ -17,10 +18,10 @@ TEST_PACKAGES := chromium curl fonts-dejavu-core golang-go golang-github-hashico
 BOX_TESTS := tests/attacks tests/bench/test_bench.py tests/browser tests/drill/test_drill.py tests/fuzz/test_bad_requests.py tests/kills tests/soak tests/walks tests/scale/test_large_document.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check cuts drill fuzz kills lint lock scale scan soak system-packages test-packages
+.PHONY: help setup run test bench bench-tunnel check cuts drill fuzz kills lint lock scale scan soak system-packages test-packages
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: system-packages $(VENV)/.runtime $(PAGE)/node_modules ## install what the box needs; starts nothing
 	@$(VENV)/bin/python -m compileall -q -j 2 appliance provisioning
@@ -30,12 +31,15 @@ run: ## start the whole box and say where to go (as root; Ctrl-C ends it)
 	@$(MAKE) --no-print-directory setup
 	@$(VENV)/bin/python -m appliance.demo --state $(STATE) --port-base $(PORT_BASE)
 
-test: setup test-packages $(VENV)/.development $(SCAN)/.installed $(BROWSER_TESTS)/node_modules $(YAMUX_PEER)/node_modules ## every check and every test, the running box included (as root)
+test: setup test-packages $(VENV)/.development $(SCAN)/.installed $(BENCH_TUNNEL)/made-from $(BROWSER_TESTS)/node_modules $(YAMUX_PEER)/node_modules ## every check and every test, the running box included (as root)
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
 
 bench: setup test-packages $(VENV)/.development ## measure the figures of docs/figures.md and draw them anew (as root, some minutes)
 	@$(VENV)/bin/python -m tests.bench && $(VENV)/bin/python -m tests.bench.plots
+
+bench-tunnel: setup test-packages $(VENV)/.development $(BENCH_TUNNEL)/made-from ## the tunnel against direct TLS and snitun: rate, CPU, memory, recovery (as root, some 15 minutes)
+	@$(VENV)/bin/python -m tests.bench.tunnel && $(VENV)/bin/python -m tests.bench.plots
 
 check: setup $(VENV)/.development ## format, lint, types, architecture and unit tests
 	@$(MAKE) --no-print-directory lint
@@ -69,11 +73,12 @@ cuts: setup $(VENV)/.development ## cut the power 10,000 times in vault's writin
 	CUTS=$(or $(CUTS),10000) SEED=$(or $(SEED),20) $(VENV)/bin/python -m pytest tests/vault/test_cuts.py --capture=no
 
 lock: $(VENV)/.development ## choose versions anew and write their hashes (requirements/*.txt)
-	@cd requirements && for name in build runtime provisioning development scan; do \
+	@cd requirements && for name in build runtime provisioning development scan bench-tunnel; do \
 	  ../$(VENV)/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	    --no-header --no-emit-index-url $$(case $$name in \
 	      runtime) echo --constraint build.txt ;; \
 	      provisioning) echo --constraint runtime.txt ;; \
+	      bench-tunnel) echo --constraint build.txt --constraint runtime.txt --constraint provisioning.txt ;; \
 	      development) echo --constraint build.txt --constraint runtime.txt ;; esac) \
 	    $$name.in --output-file $$name.txt || exit 1; \
 	done
@@ -122,6 +127,11 @@ $(SCAN)/.installed: requirements/scan.txt | system-packages
 	@echo 'Installing the locked TLS scanner'
 	@umask 022 && $(PYTHON) -m venv $(SCAN)
 	@umask 022 && $(SCAN)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/scan.txt
+	@touch $@
+
+# snitun is what only the tunnel is compared with, and its newest release needs a newer Python: another environment.
+$(BENCH_TUNNEL)/made-from: requirements/bench-tunnel.txt $(VENV)/.development
+	@$(VENV)/bin/python -m tests.bench.tunnel_python >/dev/null
 	@touch $@
 
 $(PAGE)/node_modules: $(PAGE)/package-lock.json | system-packages

@@ -21,9 +21,11 @@ mpl.use("svg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from tests.bench.figures import HEADINGS, Figure, read_facts, rows
+from tests.bench.figures import HEADINGS, Figure, Goal, read_facts, rows
 from tests.simulators.demo_box import ROOT
 
+#: Where the scale of parts of goals begins.
+LEAST_PART = 0.01
 PAGE = ROOT / "docs/figures.md"
 PICTURES = ROOT / "docs/figures"
 DEFAULT_FOLDER = ROOT / "build/bench"
@@ -35,7 +37,14 @@ TITLES = {
     "opening": "From the click to the opened document of 1 MB",
     "erasure": "After an erasure: every key wrapped anew",
     "memory": "Memory of the box's resident units (PSS)",
+    "tunnel-bytes": "Bytes through the tunnel, each figure as a part of its goal",
+    "tunnel-line": "The tunnel on a practice's line, each figure as a part of its goal",
+    "tunnel-crowd": "Many boxes at one portal, each figure as a part of its goal",
+    "tunnel-box": "Memory of the box's tunnel and gateway, each figure as a part of its goal",
 }
+#: Which list of what is missed a measurement belongs to: each is written when all of its measurements are there.
+TUNNEL = tuple(name for name in TITLES if name.startswith("tunnel-"))
+MISSED_LISTS = {"missed": tuple(name for name in TITLES if name not in TUNNEL), "tunnel missed": TUNNEL}
 MET, MISSED, GOAL_COLOUR, STRETCH_COLOUR = "#2f7d5b", "#c2592b", "#1b2a41", "#8a94a6"
 
 
@@ -51,10 +60,14 @@ def read(folder: Path, name: str) -> tuple[dict[str, Any], list[Figure]] | None:
 def draw(name: str, figures: Sequence[Figure], path: Path) -> None:
     """Draw one measurement."""
     mpl.rcParams.update({"svg.hashsalt": name, "font.size": 10, "svg.fonttype": "none", "font.family": "sans-serif"})
-    height = 2.6 if name == "memory" else 1.3 + 0.42 * len(figures)
+    if name in TUNNEL:  # a goal of none has no parts
+        figures = [figure for figure in figures if figure.goal is not None and figure.goal.bound]
+    height = 2.6 if name == "memory" else 1.3 + (0.3 if name in TUNNEL else 0.42) * len(figures)
     drawing, axes = pyplot.subplots(figsize=(8, height), layout="constrained")
     if name == "memory":
         _stacks(axes, figures)
+    elif name in TUNNEL:
+        _parts_of_goals(axes, figures)
     else:
         _bars(axes, figures)
     axes.set_title(TITLES[name], loc="left", fontsize=11)
@@ -125,6 +138,29 @@ def _stacks(axes: Axes, figures: Sequence[Figure]) -> None:
     axes.set_xlabel("MB, the sum over all processes of a unit")
 
 
+def _parts_of_goals(axes: Axes, figures: Sequence[Figure]) -> None:
+    """A bar for each figure, as far as it goes of what its goal allows, on a scale of powers; its rounds as dots."""
+
+    def part(goal: Goal, measured: float) -> float:
+        return max(measured, 1e-9) / goal.bound if goal.at_most else goal.bound / max(measured, 1e-9)
+
+    for place, figure in enumerate(figures):
+        assert figure.goal is not None
+        middle = median(figure.judged)
+        parts = [max(part(figure.goal, measured), LEAST_PART) for measured in figure.judged]
+        axes.barh(place, max(part(figure.goal, middle), LEAST_PART), height=0.62,
+                  color=MET if figure.met else MISSED, zorder=2)  # fmt: skip
+        axes.plot(parts, [place] * len(parts), "o", color="#ffffff", markeredgecolor="#333333",
+                  markersize=3, markeredgewidth=0.6, zorder=4)  # fmt: skip
+    axes.axvline(1, color=GOAL_COLOUR, linewidth=2.2, zorder=5)
+    axes.set_yticks(range(len(figures)), [figure.name for figure in figures], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(left=LEAST_PART)
+    axes.grid(axis="x", color="#dddddd", zorder=0)
+    axes.set_xlabel("what the goal allows is 1: a bar that ends left of the line meets it")
+
+
 def table(conditions: dict[str, Any], figures: Sequence[Figure]) -> str:
     """Write the figures as Markdown, with what they were measured on."""
     headings = [*HEADINGS[:-1], "verdict"]
@@ -136,9 +172,9 @@ def table(conditions: dict[str, Any], figures: Sequence[Figure]) -> str:
     )
 
 
-def missed(folder: Path) -> str:
+def missed(folder: Path, names: Sequence[str]) -> str:
     """List what misses its goal, and by how much."""
-    found = [figure for name in TITLES for figure in (read(folder, name) or ({}, []))[1] if figure.met is False]
+    found = [figure for name in names for figure in (read(folder, name) or ({}, []))[1] if figure.met is False]
     lines = [f"- {figure.name}: {median(figure.judged):.3g} where the goal is {figure.goal}" for figure in found]
     return "\n".join(lines) or "Nothing."
 
@@ -163,8 +199,9 @@ def rewrite(folder: Path, page: Path = PAGE, pictures: Path = PICTURES) -> list[
         draw(name, measured[1], pictures / f"{name}.svg")
         text = put(text, name, table(*measured))
         done.append(name)
-    if set(done) == set(TITLES):
-        text = put(text, "missed", missed(folder))
+    for place, names in MISSED_LISTS.items():
+        if set(names) <= set(done):
+            text = put(text, place, missed(folder, names))
     page.write_text(text)
     return done
 

@@ -30,11 +30,13 @@ LOOKS = 10
 def measure(*, short: bool = False) -> list[Figure]:
     """Start a box, look at both processes."""
     with running_box() as box:
-        return asyncio.run(_measure(box, downloads=3 if short else DOWNLOADS, idle_s=0 if short else IDLE_S))
+        return asyncio.run(measure_box(box, short=short))
 
 
-async def _measure(box: DemoBox, *, downloads: int, idle_s: float) -> list[Figure]:
-    await asyncio.sleep(idle_s)
+async def measure_box(box: DemoBox, *, short: bool = False) -> list[Figure]:
+    """Look at both processes of a box that runs."""
+    downloads = 3 if short else DOWNLOADS
+    await asyncio.sleep(0 if short else IDLE_S)
     idle = _rss_mb(box)
     busy = await _while_downloading(box, downloads)
     return [

@@ -18,7 +18,6 @@ from tests.bench.tunnel_sides import Side
 
 MIB = 1 << 20
 STALLED = 8
-STALL_SETTLE_S = 2.0
 SNITUN = "snitun"
 
 
@@ -32,9 +31,12 @@ class Sizes:
     stream_bytes: int = 10 * MIB
     requests: int = 2000
     stall_rounds: int = 3
+    stall_settle_s: float = 2.0
 
 
-SHORT = Sizes(rounds=1, one_bytes=4 * MIB, streams=5, stream_bytes=MIB // 4, requests=20, stall_rounds=1)
+SHORT = Sizes(
+    rounds=1, one_bytes=4 * MIB, streams=5, stream_bytes=MIB // 4, requests=20, stall_rounds=1, stall_settle_s=0.2
+)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def stalls(side: Side, sizes: Sizes) -> list[Figure]:
         alone = transfer(side, 1, sizes.one_bytes).mb_per_s if number % 2 else None
         before = [memory(pid).rss for pid in side.pids]
         with side.load.stalled(STALLED):
-            time.sleep(STALL_SETTLE_S)
+            time.sleep(sizes.stall_settle_s)
             beside = transfer(side, 1, sizes.one_bytes).mb_per_s
             after = [memory(pid).rss for pid in side.pids]
         if alone is None:
