@@ -12,6 +12,7 @@ import pytest
 from appliance.formats import tunnel_control as control
 from provisioning.portal.limits import BURST_S, MAX_ADDRESSES, Rates, Shares, Turns, line_of
 from tests.portal.simulated_box import (
+    PORTAL_NAME,
     SimulatedBox,
     client_hello,
     control_client,
@@ -153,6 +154,35 @@ async def test_a_flood_of_silent_connections_keeps_no_patient_out(tmp_path: Path
                     stack.callback(writer.close)
                     assert await reader.readline() == box.host_name.encode() + b"\n"
                 assert portal.counts.over_limit >= 32
+
+
+@pytest.mark.parametrize("name", ["the portal's", "a box's", "none yet"])
+async def test_first_bytes_that_trickle_in_are_cut_at_the_deadline_however_many_come(tmp_path: Path, name: str) -> None:
+    """A slow loris: each byte comes in good time, the whole never."""
+    box = SimulatedBox(tmp_path)
+    limit_s = 0.4
+    async with portal_in(tmp_path, handshake_timeout_s=limit_s) as portal:
+        portal.registry.register(box.record())
+        async with box.serve(portal):
+            hello = client_hello(PORTAL_NAME if name == "the portal's" else box.host_name)
+            ready = len(hello) if name != "none yet" else 1  # with a whole hello to the portal, TLS is what never ends
+            first = hello[:-1] if name == "a box's" else hello[:ready]
+            loop = asyncio.get_running_loop()
+            with contextlib.closing(await dial_with(("127.0.0.1", portal.port), first)) as patient:
+                ended = asyncio.ensure_future(read_to_end(patient))
+                more = hello[len(first) : -1] if name == "none yet" else b""
+                for byte in more or bytes(64):
+                    if ended.done():
+                        break
+                    if more:
+                        with contextlib.suppress(OSError):
+                            await loop.sock_sendall(patient, bytes([byte]))
+                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(10):
+                    await ended
+            reader, writer = await patient_tls(portal.port, box)
+            assert await reader.readline() == box.host_name.encode() + b"\n"
+            writer.close()
 
 
 async def test_relays_are_not_cut_for_newcomers(tmp_path: Path) -> None:
