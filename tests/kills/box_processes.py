@@ -11,6 +11,7 @@ import os
 import signal
 from pathlib import Path
 
+from appliance.contracts.certificate import CERTIFICATE, CertificateState, ReadState, Renew
 from appliance.contracts.process import PROCESS, ReadMetrics
 from appliance.core.errors import Unavailable
 from appliance.core.varlink import Peer
@@ -48,6 +49,16 @@ class BoxProcesses:
     def kill(self, process: str) -> None:
         """End it as a bug, the kernel or the power may: at once, without a word."""
         os.kill(self.pid(process), signal.SIGKILL)
+
+    async def renewed(self) -> CertificateState:
+        """Have the page's certificate renewed, wait until that is over, and give how it went. PraxisError."""
+        peer = Peer(CERTIFICATE, self._sockets / "certificate.sock")
+        await peer.ask(Renew())
+        while True:
+            state = await peer.ask(ReadState())
+            if state.step == "none":
+                return state
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def is_back(self, process: str, old_pid: int) -> None:
         """Wait until another process stands in its place and answers. TimeoutError."""

@@ -7,6 +7,7 @@ Leaves the box running and usable. A fault ends nothing: all are in the report.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import subprocess
 import time
@@ -96,6 +97,7 @@ class Campaign:
             "wrong PIN": self._wrong_pin,
             "right PIN": self._right_pin,
             "fetch": self._fetch,
+            "renew": self._renew,
             "idle": self._nothing,
         }
         self._faults: list[Fault] = []
@@ -204,6 +206,10 @@ class Campaign:
     async def _fetch(self, _: Round, random: Random) -> None:
         await Holder(self._box, self._links[-1]).fetch(random.choice(self._links[-1].files))
 
+    async def _renew(self, _: Round, __: Random) -> None:
+        with contextlib.suppress(PraxisError):
+            await self._processes.renewed()
+
     # --- before a round, after it, and at the end -------------------------------------------------------------------
 
     async def _prepare(self, round_: Round) -> None:
@@ -247,6 +253,7 @@ class Campaign:
             await self._expect(ledger.KEPT, self._read_back(patient, anew=True))
         for link in self._links:
             await self._expect(ledger.LINK, self._open(link))
+        await self._expect(ledger.BACK, self._is_renewed())
         entries = self._entries()
         for link in self._links:
             if wrong := ledger.wrong_entries(link, entries):
@@ -256,6 +263,11 @@ class Campaign:
             self._fault(ledger.WHOLE, f"{len(left)} files that nobody finished are kept")
         for line in await asyncio.to_thread(self._bugs):
             self._fault(ledger.ANSWER, f"the journal says: {line}")
+
+    async def _is_renewed(self) -> None:
+        """Have the page's certificate renewed once more, until that goes well."""
+        while (await self._processes.renewed()).last_problem:
+            await asyncio.sleep(1)
 
     async def _read_back(self, patient: PatientFile, *, anew: bool = False) -> None:
         """Read every document of the patient's page, those read before only if `anew`, and hold it to what was told."""

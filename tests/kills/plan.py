@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 #: All that stay. The portal stands outside the box; preview lives for one document and has no life to lose.
-PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "portal")
+PROCESSES = ("vault", "records", "audit", "practice", "gateway", "tunnel", "certificate", "watch", "portal")
 OFTEN = 3
 SMALLEST_BYTES, LARGEST_BYTES = 50_000, 4_000_000
 
@@ -37,6 +37,7 @@ STEPS: Mapping[str, Step] = {
     "wrong PIN": _step(0.3, "portal tunnel gateway vault audit"),
     "right PIN": _step(0.3, "portal tunnel gateway vault audit"),
     "fetch": _step(0.5, "portal tunnel gateway"),  # the patient's transfer
+    "renew": _step(2.0, "certificate gateway vault tunnel portal"),  # the page's certificate, at once
     "idle": _step(0.0, " ".join(PROCESSES)),  # nobody asks: it has to come back by itself
 }
 
