@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,12 @@ from appliance.tunnel.status import Status
 from tests.bench.tunnel_saying import say, until_input_ends
 from tests.bench.tunnel_vault import StubVault
 
-LOOK_S = 0.1
+LOOK_S = 0.25
 REFUSED = 'praxis_tunnel_sessions_total{outcome="refused"} '
 
 
 async def run(settings: dict[str, Any], folder: Path) -> None:
-    """Keep every box connected; they begin within `spread_s`."""
+    """Keep every box connected; they begin within `spread_s`. `folder` is in memory: here all would sync one disk."""
     states = [Status(0) for _ in settings["boxes"]]
     chosen = TunnelSettings(state=str(folder), **settings["tunnel"])
     pause_s = settings["spread_s"] / len(states)
@@ -60,8 +62,17 @@ async def say_states(states: list[Status]) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    logging.disable(logging.CRITICAL)  # uvloop tells of every connection that the killed portal had
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(until_input_ends(run(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[1]).parent)))
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-boxes-", dir="/dev/shm") as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(until_input_ends(run(settings, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()

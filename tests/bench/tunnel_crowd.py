@@ -36,7 +36,7 @@ class Sizes:
     #: The first time they come one after the other, so that this shows memory and not a storm.
     spread_s: float = 30.0
     away_s: float = 2.0
-    timeout_s: float = 180.0
+    timeout_s: float = 240.0
     #: The portal gives memory back every 10 s.
     settle_s: float = 11.0
 
