@@ -1,8 +1,9 @@
 """`python -m tests.bench.tunnel_boxes SETTINGS.json`: a crowd of boxes in one process, each with tunnel's real keepers.
 
 What makes a box come back (dialling, the proof, the probes, the back-off, Retry-After) is the box's own code; only vault is
-a stub. Nobody downloads: there is no gateway. Says {"connected", "spares", "refused", "at"} whenever it changes: how many
-boxes are connected now, how many spares they hold, how many answers were Refused so far; `at` is CLOCK_MONOTONIC.
+a stub. Nobody downloads: there is no gateway. Says {"connected", "spares", "refused", "streams", "at"} whenever it changes: how
+many boxes are connected now, how many spares they hold, how many answers were Refused so far, how many boxes found no
+better way than streams; `at` is CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -48,17 +49,18 @@ async def run(settings: dict[str, Any], folder: Path) -> None:
 
 
 async def say_states(states: list[Status]) -> None:
-    said: tuple[int, int, int] | None = None
+    said: tuple[int, ...] | None = None
     while True:
         refused = next((line for line in render().splitlines() if line.startswith(REFUSED)), f"{REFUSED}0")
         now = (
             sum(status.state == "connected" for status in states),
             sum(status.spares for status in states),
             int(float(refused.removeprefix(REFUSED))),
+            sum(status.mode == "streams" for status in states),
         )
         if now != said:
             said = now
-            say(connected=now[0], spares=now[1], refused=now[2], at=asyncio.get_running_loop().time())
+            say(connected=now[0], spares=now[1], refused=now[2], streams=now[3], at=asyncio.get_running_loop().time())
         await asyncio.sleep(LOOK_S)
 
 
