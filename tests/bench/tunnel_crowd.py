@@ -20,7 +20,6 @@ from tests.bench.tunnel_portal import Device, Portal, write_portal
 from tests.bench.tunnel_programs import Program, memory
 from tests.bench.tunnel_sides import LOOPBACK, SPARES, free_port, opened
 
-PROCESSES = 4
 COUNTS = ("connected", "spares", "refused", "streams")
 NEARLY = 0.95
 KILL_PAUSE_S = 3.0
@@ -34,6 +33,7 @@ class Sizes:
     """How many boxes, and how often one is brought back."""
 
     boxes: int = 2000
+    processes: int = 4
     kills: int = 5
     #: The first time they come one after the other, so that this shows memory and not a storm.
     spread_s: float = 30.0
@@ -43,7 +43,7 @@ class Sizes:
     settle_s: float = 11.0
 
 
-SHORT = Sizes(boxes=6, kills=1, spread_s=0.5, away_s=0.1, timeout_s=60, settle_s=0.1)
+SHORT = Sizes(boxes=6, processes=1, kills=1, spread_s=0.5, away_s=0.1, timeout_s=60, settle_s=0.1)
 
 
 def measure(python: Path, folder: Path, load: Path, sizes: Sizes) -> list[Figure]:
@@ -111,8 +111,8 @@ class Crowd:
     def __init__(self, python: Path, folder: Path, devices: list[Device], port: int, sizes: Sizes) -> None:
         self._sizes = sizes
         self._programs: list[Program] = []
-        for number in range(PROCESSES):
-            boxes = [device.settings(folder, f"{LOOPBACK}:{port}") for device in devices[number::PROCESSES]]
+        for number in range(sizes.processes):
+            boxes = [device.settings(folder, f"{LOOPBACK}:{port}") for device in devices[number :: sizes.processes]]
             path = folder / f"boxes-{number}.json"
             path.write_text(json.dumps({"boxes": boxes, "tunnel": {}, "spread_s": sizes.spread_s}))
             self._programs.append(Program([python, "-m", "tests.bench.tunnel_boxes", path]))
