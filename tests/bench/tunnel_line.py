@@ -10,12 +10,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.figures import Figure, Goal
 from tests.bench.tunnel_namespaces import DELAY_MS, ROUND_TRIP_S, line
-from tests.bench.tunnel_sides import Side, opened
+from tests.bench.tunnel_sides import OURS, Side, opened
 
 BULK = 3
 GOALS = {"work": Goal(1.5, at_most=True), "streams": Goal(4, at_most=True)}
@@ -28,8 +29,8 @@ class Sizes:
 
     rounds: int = 3
     idle_requests: int = 20
-    requests: int = 40
-    settle_s: float = 4.0
+    requests: int = 25
+    settle_s: float = 3.0
     connects: int = 8
     cuts: int = 2
     away_s: float = 30.0
@@ -49,9 +50,7 @@ def measure(names: Sequence[str], python: Path, folder: Path, load: Path, link: 
             figures += beside_bulk(sides, sizes, queue)
             if queue == "fair":
                 figures += round_trips(sides, sizes)
-    for name in (name for name in names if name not in ("direct", "snitun") and sizes.cuts):
-        figures += silent_cut(name, python, folder, load, link, sizes)
-    return figures
+    return [*figures, *silent_cuts([name for name in names if name in OURS], python, folder, load, link, sizes)]
 
 
 def beside_bulk(sides: Sequence[Side], sizes: Sizes, queue: str) -> list[Figure]:
@@ -108,31 +107,55 @@ def round_trips(sides: Sequence[Side], sizes: Sizes) -> list[Figure]:
     return figures
 
 
-def silent_cut(name: str, python: Path, folder: Path, load: Path, link: Path, sizes: Sizes) -> list[Figure]:
-    """The line loses every connection that stands, as a router that forgot its table; then nothing passes for a while."""
-    noticed, served, back = [], [], []
-    for number in range(sizes.cuts):
-        with (
-            line(link, rate=0, delay_ms=1) as laid,
-            opened(name, python, folder / f"cut-{name}-{number}", load, laid.places) as side,
+@dataclass(frozen=True)
+class Cut:
+    """What a silent cut took, in seconds: until the box noticed, until a patient was served; and after a dead line."""
+
+    noticed_s: float
+    served_s: float
+    back_s: float
+
+
+def silent_cuts(
+    names: Sequence[str], python: Path, folder: Path, load: Path, link: Path, sizes: Sizes
+) -> list[Figure]:
+    """Cut in every mode, each time on a line of its own, all at once: nearly all of it is waiting."""
+    if not sizes.cuts:
+        return []
+
+    def cut(name: str, number: int) -> Cut:
+        return silent_cut(name, python, folder / f"cut-{name}-{number}", load, link, sizes)
+
+    with ThreadPoolExecutor(len(names) * sizes.cuts) as threads:
+        running = {name: [threads.submit(cut, name, number) for number in range(sizes.cuts)] for name in names}
+        found = {name: [one.result() for one in several] for name, several in running.items()}
+    figures = []
+    for name, cuts in found.items():
+        for what, seconds in (
+            ("silent cut until the box notices", [cut.noticed_s for cut in cuts]),
+            ("silent cut until a patient is served", [cut.served_s for cut in cuts]),
+            (f"served again after {sizes.away_s:.0f} s without a line", [cut.back_s for cut in cuts]),
         ):
-            began = time.monotonic()
-            laid.command("forget")
-            served.append((side.load.until_served(pause_s=0.5), None))
-            left = side.box.hear(lambda said: said.get("state", "connected") != "connected", timeout_s=60)
-            noticed.append((left["at"] - began, None))
-            side.box.hear(lambda said: said.get("state") == "connected", timeout_s=60)  # lines come in order
-            laid.command("cut")
-            time.sleep(sizes.away_s)
-            laid.command("restore")
-            back.append((side.load.until_served(pause_s=0.5), None))
-            print(
-                f"  cut, {name}: noticed {noticed[-1][0]:.0f} s, served {served[-1][0]:.0f} s, back {back[-1][0]:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    return [
-        Figure(f"silent cut until the box notices, {name}", "s", tuple(noticed), CUT_GOAL),
-        Figure(f"silent cut until a patient is served, {name}", "s", tuple(served), CUT_GOAL),
-        Figure(f"served again after {sizes.away_s:.0f} s without a line, {name}", "s", tuple(back), CUT_GOAL),
-    ]
+            figures.append(Figure(f"{what}, {name}", "s", tuple((one, None) for one in seconds), CUT_GOAL))
+    return figures
+
+
+def silent_cut(name: str, python: Path, folder: Path, load: Path, link: Path, sizes: Sizes) -> Cut:
+    """The line loses every connection that stands, as a router that forgot its table; then nothing passes for a while."""
+    with line(link, rate=0, delay_ms=1) as laid, opened(name, python, folder, load, laid.places) as side:
+        began = time.monotonic()
+        laid.command("forget")
+        served_s = side.load.until_served(pause_s=0.5)
+        left = side.box.hear(lambda said: said.get("state", "connected") != "connected", timeout_s=60)
+        noticed_s = left["at"] - began
+        side.box.hear(lambda said: said.get("state") == "connected", timeout_s=60)  # lines come in order
+        laid.command("cut")
+        time.sleep(sizes.away_s)
+        laid.command("restore")
+        cut = Cut(noticed_s, served_s, side.load.until_served(pause_s=0.5))
+    print(
+        f"  cut, {name}: noticed {cut.noticed_s:.0f} s, served {cut.served_s:.0f} s, back {cut.back_s:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+    return cut

@@ -7,6 +7,7 @@ queue upward, 20 ms each way. Packets are real ones of two real TCP stacks; nobo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ DELAY_MS = 20
 ROUND_TRIP_S = 2 * DELAY_MS / 1000
 #: What such a line carries in one round trip, the usual size of its buffer.
 QUEUE_BYTES = int(UPLINK_BITS_PER_S / 8 * ROUND_TRIP_S)
+
+numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def line(
     program: Path, *, rate: int = UPLINK_BITS_PER_S, delay_ms: int = DELAY_MS, queue: str = "fair"
 ) -> Iterator[Line]:
     """Lay a line between two new namespaces; both are gone after the block."""
-    box, net = f"pxb{os.getpid()}", f"pxn{os.getpid()}"
+    number = next(numbers)
+    box, net = f"pxb{os.getpid()}-{number}", f"pxn{os.getpid()}-{number}"
     with contextlib.ExitStack() as stack:
         for namespace in (box, net):
             ip("netns", "add", namespace)

@@ -79,6 +79,15 @@ class Program:
             if wanted(said):
                 return said
 
+    def latest(self) -> Any | None:
+        """Give the last line that it has said since it was asked, None if it said nothing. RuntimeError when it ended."""
+        line = None
+        while not self._lines.empty():
+            line = self._lines.get()
+            if line is None:
+                raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
+        return line if line is None or not self._json else json.loads(line)
+
     def say(self, line: str) -> None:
         """Write a line to its input."""
         assert self._process.stdin is not None

@@ -25,7 +25,7 @@ SNITUN = "snitun"
 class Sizes:
     """How much is measured, and how often."""
 
-    rounds: int = 7
+    rounds: int = 5
     one_bytes: int = 256 * MIB
     streams: int = 50
     stream_bytes: int = 10 * MIB
