@@ -157,7 +157,9 @@ async def test_a_flood_of_silent_connections_keeps_no_patient_out(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["the portal's", "a box's", "none yet"])
-async def test_first_bytes_that_trickle_in_are_cut_at_the_deadline_however_many_come(tmp_path: Path, name: str) -> None:
+async def test_first_bytes_that_trickle_in_are_cut_at_the_deadline_however_many_come(
+    tmp_path: Path, name: str
+) -> None:
     """A slow loris: each byte comes in good time, the whole never."""
     box = SimulatedBox(tmp_path)
     limit_s = 0.4
@@ -165,7 +167,9 @@ async def test_first_bytes_that_trickle_in_are_cut_at_the_deadline_however_many_
         portal.registry.register(box.record())
         async with box.serve(portal):
             hello = client_hello(PORTAL_NAME if name == "the portal's" else box.host_name)
-            ready = len(hello) if name != "none yet" else 1  # with a whole hello to the portal, TLS is what never ends
+            ready = (
+                len(hello) if name != "none yet" else 1
+            )  # with a whole hello to the portal, TLS is what never ends
             first = hello[:-1] if name == "a box's" else hello[:ready]
             loop = asyncio.get_running_loop()
             with contextlib.closing(await dial_with(("127.0.0.1", portal.port), first)) as patient:
