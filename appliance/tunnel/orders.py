@@ -16,12 +16,15 @@ from appliance.core.errors import Unavailable
 from appliance.formats.tunnel_control import TOKEN_LIFETIME_S
 from appliance.tunnel.route import Route
 from appliance.tunnel.status import probes
-from appliance.tunnel.tcp import WorkDialler
+from appliance.tunnel.tcp import Probed, WorkDialler
 from appliance.tunnel.work import Outcome, WorkConnections
 
 WorkMode = Literal["raw", "wrapped"]
 #: So many connections in a row that end at once mean that the network lets them through no longer.
 EARLY_ENDS = 4
+#: So often the mode that worked last may give no answer before the network is blamed: a portal to which all boxes
+#: come back at once is slow, and would have still more to do if they left for another mode.
+SILENT_ROUNDS = 3
 MAX_WAITING = 64
 
 
@@ -48,6 +51,7 @@ class Orders:
         self._waiting: deque[tuple[bytes, float]] = deque(maxlen=MAX_WAITING)
         self._arrived = asyncio.Event()
         self._early_ends = 0
+        self._silent_rounds = 0
         self.mode: WorkMode | None = None
 
     def follow(self, token: bytes) -> None:
@@ -69,7 +73,8 @@ class Orders:
                 await self._find(("raw", "wrapped"))
             while self.mode is not None and (token := self._next_waiting()) is not None:
                 self._open(self.mode, token)
-            self._arrived.clear()
+            if not self._waiting:
+                self._arrived.clear()
 
     def _must_probe(self) -> bool:
         return self.mode == "wrapped" and self._route.better_is_due()
@@ -79,24 +84,30 @@ class Orders:
         return ("wrapped", "raw") if wrapped_first else ("raw", "wrapped")
 
     async def _find(self, candidates: tuple[WorkMode, ...]) -> None:
+        outcomes: dict[WorkMode, Probed] = {}
         for mode in candidates:
-            if await self._probe(mode):
+            outcomes[mode] = await self._probe(mode)
+            if outcomes[mode] == "works":
                 self.mode = mode
-                self._early_ends = 0
+                self._early_ends = self._silent_rounds = 0
                 self._route.found(mode)
                 self._uses(mode)
                 return
         self.mode = None
+        if any(outcome == "silent" for mode, outcome in outcomes.items() if mode == self._route.mode):
+            self._silent_rounds += 1
+            if self._silent_rounds < SILENT_ROUNDS:
+                return  # the next orders are probes again
         raise NoWay("no_way")
 
-    async def _probe(self, mode: WorkMode) -> bool:
+    async def _probe(self, mode: WorkMode) -> Probed:
         while (token := self._next_waiting()) is None:
             self._arrived.clear()
             await self._arrived.wait()
         probe = self._dialler.probe_raw if mode == "raw" else self._dialler.probe_wrapped
-        works = await probe(token, self._probe_timeout_s)
-        probes.add(f"{mode}_{'works' if works else 'blocked'}")
-        return works
+        outcome = await probe(token, self._probe_timeout_s)
+        probes.add(f"{mode}_{outcome}")
+        return outcome
 
     def _next_waiting(self) -> bytes | None:
         """Give the oldest token that still lives long enough to be dialled with."""

@@ -66,7 +66,9 @@ class Route:
         return self._kept.proxy
 
     def found(self, mode: Mode) -> None:
-        """Keep a mode that works now, after better ones were tried."""
+        """Keep a mode that works now, after better ones were tried; nothing is written if nothing new is known."""
+        if mode == self._kept.mode and not self.better_is_due():
+            return
         if mode != self._kept.mode:
             say("tunnel_mode", mode=mode)
         self._write(msgspec.structs.replace(self._kept, mode=mode, tried_at=self._now()))

@@ -26,7 +26,7 @@ connections = metrics.Counter(
 probes = metrics.Counter(
     "tunnel_probes_total",
     "Probes of a mode by outcome.",
-    ["raw_works", "raw_blocked", "wrapped_works", "wrapped_blocked"],
+    ["raw_works", "raw_blocked", "raw_silent", "wrapped_works", "wrapped_blocked", "wrapped_silent"],
 )
 spares = metrics.gauge("tunnel_spare_connections", "Work connections that wait for a patient.")
 streams = metrics.gauge("tunnel_streams", "Patients' streams inside control connections.")

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Literal
 
 from appliance.core.errors import Unavailable
 from appliance.formats.proxy_header import encode_proxy_header
@@ -28,6 +29,8 @@ READ_BYTES = 64 * 1024
 Address = tuple[str, int]
 SocketMaker = Callable[[int], socket.socket]
 Wrapped = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+#: What came of a probe; silent: nothing came in time, be it swallowed on the way or that the portal is busy.
+Probed = Literal["works", "blocked", "silent"]
 
 
 def socket_maker(dead_after_s: float, *, unsent_bytes: int | None = None) -> SocketMaker:
@@ -105,7 +108,7 @@ class WorkDialler:
         writer.write(encode_work_preface(token, probe=probe))
         return reader, writer
 
-    async def probe_raw(self, token: bytes, timeout_s: float) -> bool:
+    async def probe_raw(self, token: bytes, timeout_s: float) -> Probed:
         """Say whether a raw connection gets through to the portal: it says its one word, and nothing else."""
         loop = asyncio.get_running_loop()
         expected, heard = encode_proxy_header(None), b""
@@ -117,22 +120,26 @@ class WorkDialler:
                         heard += more
                 finally:
                     sock.close()
-        except (OSError, TimeoutError, Unavailable):
-            return False
-        return heard == expected
+        except TimeoutError:
+            return "silent"
+        except (OSError, Unavailable):
+            return "blocked"
+        return "works" if heard == expected else "blocked"
 
-    async def probe_wrapped(self, token: bytes, timeout_s: float) -> bool:
+    async def probe_wrapped(self, token: bytes, timeout_s: float) -> Probed:
         """Say the same of a wrapped one; Refused with a certificate's code."""
         expected = encode_proxy_header(None)
         try:
             async with asyncio.timeout(timeout_s):
                 reader, writer = await self.wrapped(token, timeout_s, probe=True)
                 try:
-                    return await reader.readexactly(len(expected)) == expected
+                    return "works" if await reader.readexactly(len(expected)) == expected else "blocked"
                 finally:
                     writer.close()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, Unavailable):
-            return False
+        except TimeoutError:
+            return "silent"
+        except (OSError, asyncio.IncompleteReadError, Unavailable):
+            return "blocked"
 
     async def _connected(self, timeout_s: float) -> socket.socket:
         sock = self._make_socket(socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET)
