@@ -20,7 +20,7 @@ from yarl import URL
 
 from appliance.core.errors import Unavailable
 from appliance.tunnel.portal_address import PortalAddress
-from appliance.tunnel.problems import FAILURES, dial_problem
+from appliance.tunnel.problems import FAILURES, dial_problem, no_answer
 from appliance.tunnel.route import Proxy
 from appliance.tunnel.tcp import Address, SocketMaker
 
@@ -88,8 +88,8 @@ async def dial_control(
 
 async def ask_portal(
     portal: PortalAddress, path: str, dialling: Dialling, context: ssl.SSLContext, max_bytes: int
-) -> tuple[int, bytes]:
-    """GET a path and give status and body; raises what `dial_problem` gives, Unavailable("portal_answer")."""
+) -> bytes | None:
+    """GET a path and give its body, None for 404; raises what `dial_problem` and `no_answer` give."""
     async with _client(dialling, context) as session:
         try:
             async with (
@@ -101,7 +101,11 @@ async def ask_portal(
                     body += piece
                     if len(body) > max_bytes:
                         raise Unavailable("portal_answer")
-                return answer.status, bytes(body)
+                if answer.status == 200:
+                    return bytes(body)
+                if answer.status == 404:
+                    return None
+                raise no_answer(answer.status, answer.headers.get("Retry-After", ""))
         except FAILURES as error:
             raise dial_problem(error, through_proxy=dialling.proxy is not None) from error
 

@@ -32,10 +32,10 @@ def dial_problem(error: BaseException, *, through_proxy: bool) -> PraxisError:
             return Refused("proxy_refused")
         case aiohttp.ClientHttpProxyError(status=status) if 400 <= status < 500:
             return Refused("proxy_forbids")
+        case aiohttp.ClientHttpProxyError():
+            return Unavailable("proxy_silent")
         case aiohttp.WSServerHandshakeError(status=status, headers=headers):
-            wait = headers.get("Retry-After", "") if headers else ""
-            wait_s = min(int(wait), MAX_RETRY_AFTER_S) if wait.isascii() and wait.isdecimal() else 0
-            return Unavailable("portal_busy" if status in BUSY else "portal_answer", wait_s=wait_s)
+            return no_answer(status, headers.get("Retry-After", "") if headers else "")
         case aiohttp.ClientProxyConnectionError():
             return Unavailable("proxy_unreachable")
         case aiohttp.ClientConnectorDNSError():
@@ -45,6 +45,13 @@ def dial_problem(error: BaseException, *, through_proxy: bool) -> PraxisError:
         case TimeoutError() if through_proxy:  # whose address leads nowhere, or that waits for the portal itself
             return Unavailable("proxy_silent")
     return Unavailable("portal_unreachable")
+
+
+def no_answer(status: int, retry_after: str) -> Unavailable:
+    """Give the failure for a status that is no answer; `wait_s` is what it asks for (RFC 9110, 10.2.3)."""
+    is_number = retry_after.isascii() and retry_after.isdecimal()
+    wait_s = min(int(retry_after), MAX_RETRY_AFTER_S) if is_number else 0
+    return Unavailable("portal_busy" if status in BUSY else "portal_answer", wait_s=wait_s)
 
 
 def certificate_problem(error: BaseException) -> Refused:

@@ -29,11 +29,9 @@ async def read_relays(
 
     Raises what a dial raises, Unavailable("portal_answer") for an answer that is neither.
     """
-    status, body = await ask_portal(portal, RELAYS_PATH, dialling, context, MAX_ANSWER_BYTES)
-    if status == 404:
+    body = await ask_portal(portal, RELAYS_PATH, dialling, context, MAX_ANSWER_BYTES)
+    if body is None:
         return [portal]
-    if status != 200:
-        raise Unavailable("portal_busy" if status in (429, 502, 503, 504) else "portal_answer")
     try:
         listed = msgspec.json.decode(body, type=_Relays).relays
         return [portal.at(relay) for relay in choose_relays(box, listed)]

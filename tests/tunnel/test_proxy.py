@@ -70,6 +70,7 @@ async def test_patients_reach_the_box_through_a_proxy_and_nothing_goes_around_it
     [
         (b"", Refused("proxy_refused")),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", Refused("proxy_forbids")),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", Unavailable("proxy_silent")),
         (b"HTTP/1.1 200 and then it hangs up\r\n\r\n", Unavailable("portal_unreachable")),
     ],
 )
@@ -129,11 +130,12 @@ async def test_proxy_credentials_do_not_reach_the_portal(tmp_path: Path) -> None
         assert "praxis:" not in head
 
 
-async def test_a_portal_that_is_busy_is_left_alone_as_long_as_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy_at", ["/relays", "/control"])
+async def test_a_portal_that_is_busy_is_left_alone_as_long_as_it_says(tmp_path: Path, busy_at: str) -> None:
     asked: list[float] = []
 
     async def busy(request: web.Request) -> web.StreamResponse:
-        if request.path == "/relays":
+        if not request.path.startswith(busy_at):
             raise web.HTTPNotFound
         asked.append(time.monotonic())
         return web.Response(status=503, headers={"Retry-After": "1"})
