@@ -91,7 +91,7 @@ async def test_of_a_thousand_questions_and_answers_nothing_is_with_the_portal(tm
         async with outer_box(
             tmp_path / "box", way.port, portal.authority_path, identity=identity, page_port=portal.port
         ) as box:
-            await box.until("connected", spares=4 if mode != "streams" else 0)
+            await box.until("connected", spares=4 if mode != "streams" else 0, mode=mode)
             share = box.share(Sample("a.txt", "a", "finding", "text/plain", [b"a"]))
             spread(share, canaries)
             with tapped([portal.port]) as wire:

@@ -40,7 +40,8 @@ HARMLESS = {"OK", "INFO", "LOW"}
 EXPECTED_LOW: dict[str, str] = {}
 #: Findings above LOW that are none here, by id. BREACH is what testssl says of any compressed page: it needs a secret and a stranger's
 #: words in one compressed answer. "/" is a file, the same for everyone; what is made for a patient is not compressed (below).
-KNOWN = {"BREACH"}
+#: engine_problem is about the scanner's own OpenSSL (it would like one with GOST), not about the server.
+KNOWN = {"BREACH", "engine_problem"}
 OLD_VERSIONS = ("SSLv2", "SSLv3", "TLS1", "TLS1_1", "TLS1_2")
 FULL = "SCAN_EVERYTHING"
 

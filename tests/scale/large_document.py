@@ -197,7 +197,7 @@ async def digests_for_patient(holder: Patient, pin: str) -> dict[str, tuple[int,
     for document in manifest.documents:
         opener = DocumentOpener(parse_key(document.key), box, bytes.fromhex(document.id), document.length)
         sha256, length = hashlib.sha256(), 0
-        async with holder._client.get(
+        async with holder.client.get(
             URL(holder.origin + "/share/document"),
             headers={"Praxis-Locator": keys.locator, "Praxis-File": document.file},
             timeout=TIMEOUT,

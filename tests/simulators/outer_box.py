@@ -139,14 +139,14 @@ class OuterBox:
     async def state(self) -> TunnelState:
         return await self._tunnel.ask(ReadState())
 
-    async def until(self, state: str, spares: int = 0) -> None:
-        """Wait for the tunnel's state."""
+    async def until(self, state: str, spares: int = 0, mode: str = "") -> None:
+        """Wait for the tunnel's state, and for the mode it is in if one is named."""
         async with asyncio.timeout(START_S):
             while True:
                 self.assert_alive()
                 with contextlib.suppress(Unavailable):
                     now = await self.state()
-                    if now.state == state and now.spares >= spares:
+                    if now.state == state and now.spares >= spares and mode in ("", now.mode):
                         return
                 await asyncio.sleep(0.02)
 
