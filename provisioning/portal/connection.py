@@ -5,7 +5,9 @@ leave. What the box says goes to a `Conversation` (control.py); a box that says 
 docs/formats/tunnel.md allows is hung up on. On STREAMS_PATH each patient is a stream beside the first.
 
 Rules it keeps: one WebSocket message holds at most MAX_MESSAGE_BYTES; nothing is taken from yamux while the
-transport has more than UNSENT_BYTES unsent, so that streams take turns here and not in the kernel.
+transport has more than UNSENT_BYTES unsent, so that streams take turns here and not in the kernel, and no answer is
+given to a WebSocket ping but to the last one. Whatever finds no place because the box reads no answers ends the box's
+session, never the call that came upon it: that may be a patient's, or the drain's.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from appliance.core.errors import PraxisError, Refused
+from appliance.core.errors import Invalid, PraxisError, Refused, Unavailable
 from appliance.formats import tunnel_control as control
 from appliance.formats.yamux import (
     DataReceived,
@@ -56,6 +58,7 @@ class ControlConnection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
+        "_broken",
         "_busy",
         "_carriers",
         "_closing",
@@ -63,6 +66,7 @@ class ControlConnection(asyncio.Protocol):
         "_leaving",
         "_listener",
         "_paused",
+        "_pong",
         "_session",
         "_starved",
         "_stream",
@@ -83,7 +87,9 @@ class ControlConnection(asyncio.Protocol):
         self._starved: set[int] | None = set() if self.over_streams else None
         self._stream = 0
         self._paused = False
+        self._pong: bytes | None = None
         self._busy = False
+        self._broken = False
         self._leaving = False
         self._closing = False
         transport.set_write_buffer_limits(high=UNSENT_BYTES)
@@ -107,11 +113,14 @@ class ControlConnection(asyncio.Protocol):
     def leave(self) -> None:
         """End the connection as soon as no patient passes through it; the box is told to dial elsewhere."""
         self._leaving = True
-        if self._carriers:
-            self._session.go_away()
-            self._flush()
-        else:
+        if not self._carriers:
             self.close()
+            return
+        try:
+            self._session.go_away()
+        except Invalid:
+            self._break_off()
+        self._flush()
 
     def close(self) -> None:
         """Say what is queued, then end; nothing is heard any more."""
@@ -121,7 +130,11 @@ class ControlConnection(asyncio.Protocol):
     def open_stream(self) -> StreamCarrier:
         """Open a stream to the box. Raises Unavailable when there are too many."""
         carriers = self._patients()
-        stream = self._session.open_stream()
+        try:
+            stream = self._session.open_stream()
+        except Invalid:
+            self._break_off()
+            raise Unavailable("box_away") from None
         carriers[stream] = carrier = StreamCarrier(self, stream)
         return carrier
 
@@ -139,7 +152,10 @@ class ControlConnection(asyncio.Protocol):
 
     def stream_consumed(self, stream: int, length: int) -> None:
         """See StreamHost."""
-        self._session.consumed(stream, length)
+        try:
+            self._session.consumed(stream, length)
+        except Invalid:
+            self._break_off()
         self._flush()
 
     def stream_finish(self, stream: int) -> None:
@@ -152,8 +168,11 @@ class ControlConnection(asyncio.Protocol):
         carriers = self._patients()
         if carriers.pop(stream, None) is None:
             return
-        if reset:
-            self._session.reset(stream)
+        try:
+            if reset:
+                self._session.reset(stream)
+        except Invalid:
+            self._break_off()
         self._flush()
         if self._leaving and not carriers:
             self.close()
@@ -162,7 +181,7 @@ class ControlConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the box."""
-        if self._closing:
+        if self._closing or self._broken:
             return
         self._busy = True
         heard: set[StreamCarrier] = set()
@@ -172,12 +191,11 @@ class ControlConnection(asyncio.Protocol):
                     for event in self._session.receive(piece):
                         self._take(event, heard)
                 elif opcode is Opcode.PING:
-                    self._transport.write(encode_frame(Opcode.PONG, piece))
+                    self._pong = piece
                 elif opcode is Opcode.CLOSE:
                     self.close()
         except PraxisError:
-            self._conversation.broken()
-            self.hang_up()
+            self._break_off()
         for carrier in heard:
             carrier.settle()
         self._busy = False
@@ -200,6 +218,13 @@ class ControlConnection(asyncio.Protocol):
         self._conversation.lost(self)
 
     # --- inside ---------------------------------------------------------------------------------------
+
+    def _break_off(self) -> None:
+        """Hang up on a box that broke the protocol; it is counted once."""
+        if not self._broken:
+            self._broken = True
+            self._conversation.broken()
+            self.hang_up()
 
     def _take(self, event: Event, heard: set[StreamCarrier]) -> None:
         match event:
@@ -246,6 +271,9 @@ class ControlConnection(asyncio.Protocol):
             return
         self._busy = True
         try:
+            if self._pong is not None and not self._paused:
+                self._transport.write(encode_frame(Opcode.PONG, self._pong))
+                self._pong = None
             while True:
                 while not self._paused and (data := self._session.bytes_to_send(TURN_BYTES)):
                     self._transport.write(encode_frame(Opcode.BINARY, data))

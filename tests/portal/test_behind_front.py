@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from provisioning.portal.authority import FrontCertificate
 from provisioning.portal.first_bytes import PlainHttp, read_first_bytes, read_first_bytes_behind_front
 from tests.portal.simulated_box import (
     PORTAL_NAME,
+    Mode,
+    RunningPortal,
     SimulatedBox,
     client_hello,
     control_client,
@@ -110,6 +113,24 @@ async def test_a_box_logs_in_through_a_front_that_passes_tls_on(tmp_path: Path) 
         portal.registry.register(box.record())
         async with control_client(port, portal.authority_path) as client:
             assert await box.log_in(client) == control.Accepted()
+
+
+@pytest.mark.parametrize("mode", ["raw", "wrapped", "streams"])
+async def test_every_byte_arrives_through_a_front_that_passes_tls_on(tmp_path: Path, mode: Mode) -> None:
+    box = SimulatedBox(tmp_path)
+    loop = asyncio.get_running_loop()
+    sent = bytes(range(256)) * 4096
+
+    async def download(sock: socket.socket) -> None:
+        await loop.sock_recv(sock, 65536)  # closing with unread bytes would be a reset
+        await loop.sock_sendall(sock, sent)
+
+    async with portal_in(tmp_path, front_listen_port=0) as portal, passing_front(portal.front_port) as port:
+        portal.registry.register(box.record())
+        async with box.serve(RunningPortal(port, portal.authority_path), download, mode):
+            with contextlib.closing(await dial_with(("127.0.0.1", port), client_hello(box.host_name))) as patient:
+                assert await read_to_end(patient) == sent
+        assert portal.counts.relays == 1
 
 
 @contextlib.asynccontextmanager

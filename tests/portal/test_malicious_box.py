@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from appliance.formats import tunnel_control as control
-from appliance.formats.yamux import HEADER, PIECE_BYTES, RST, SYN, FrameType
+from appliance.formats.yamux import (
+    HEADER,
+    INITIAL_WINDOW_BYTES,
+    MAX_CONTROL_FRAMES,
+    PIECE_BYTES,
+    RST,
+    SYN,
+    FrameType,
+)
+from provisioning.portal.connection import ControlConnection, Conversation
 from provisioning.portal.portal import Portal
+from provisioning.portal.websocket import Opcode, encode_frame
 from tests.portal.simulated_box import (
     ControlClient,
     SimulatedBox,
@@ -22,6 +34,8 @@ from tests.portal.simulated_box import (
     portal_in,
     read_to_end,
 )
+from tests.portal.test_drain import receive_exactly
+from tests.portal.test_websocket import masked
 
 PATHS = [control.CONTROL_PATH, control.STREAMS_PATH]
 on_every_path = pytest.mark.parametrize("path", PATHS)
@@ -211,3 +225,94 @@ async def test_a_stream_is_sent_in_pieces_that_take_turns(tmp_path: Path) -> Non
                         await asyncio.sleep(0.01)
                 hearing.cancel()
             assert max(size for _, size in order) <= PIECE_BYTES
+
+
+async def streams_patient(portal: Portal, box: SimulatedBox) -> socket.socket:
+    """Dial as a patient of a box over streams, and wait until the stream stands."""
+    patient = await dial_with(("127.0.0.1", portal.port), client_hello(box.host_name))
+    while not portal.counts.relays_now:
+        await asyncio.sleep(0.01)
+    return patient
+
+
+async def test_a_full_row_of_answers_ends_the_box_that_filled_it_when_its_patient_reads_on(tmp_path: Path) -> None:
+    """The grant for what the patient took finds no place in the row: that is the box's doing, and costs only the box."""
+    box, other = SimulatedBox(tmp_path), SimulatedBox(tmp_path)
+    async with portal_in(tmp_path) as portal:
+        for each in (box, other):
+            portal.registry.register(each.record())
+        async with (
+            other.serve(portal),
+            control_client(portal.port, portal.authority_path, control.STREAMS_PATH) as client,
+        ):
+            await box.log_in(client)
+            with contextlib.closing(await streams_patient(portal, box)) as patient:
+                almost = INITIAL_WINDOW_BYTES // 2 - 1  # one byte more, and window is granted
+                await client.say_bytes(frame(FrameType.DATA, 0, 2, almost, bytes(almost)))
+                assert await receive_exactly(patient, almost) == almost
+                pings = frame(FrameType.PING, SYN, 0, 7) * MAX_CONTROL_FRAMES
+                await client.say_bytes(frame(FrameType.DATA, 0, 2, 1, b"x") + pings)
+                await until_hung_up(client)
+            await others_are_served(portal, other)
+        assert portal.counts.malformed == 1
+
+
+@pytest.mark.parametrize("comes", ["the drain", "a newcomer", "a patient's end"])
+async def test_whoever_comes_upon_a_full_row_of_answers_ends_the_box_and_nothing_else(
+    tmp_path: Path, comes: str
+) -> None:
+    box = SimulatedBox(tmp_path)
+    async with portal_in(tmp_path, drain_limit_s=30.0) as portal:
+        portal.registry.register(box.record())
+        async with control_client(portal.port, portal.authority_path, control.STREAMS_PATH) as client:
+            await box.log_in(client)
+            with contextlib.closing(await streams_patient(portal, box)) as patient:
+                login = portal.boxes.get(box.box)
+                assert login is not None
+                connection = cast(ControlConnection, login._control)
+                connection.pause_writing()  # as the transport says while nothing is read
+                connection._session.receive(frame(FrameType.PING, SYN, 0, 7) * MAX_CONTROL_FRAMES)
+                async with asyncio.timeout(10):
+                    match comes:
+                        case "the drain":
+                            await portal.drain()
+                        case "a newcomer":
+                            newcomer = await dial_with(("127.0.0.1", portal.port), client_hello(box.host_name))
+                            with contextlib.closing(newcomer):
+                                assert await read_to_end(newcomer) == b""
+                        case _:
+                            patient.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                            patient.close()  # a reset
+                    while portal.counts.boxes_now or portal.counts.relays_now:
+                        await asyncio.sleep(0.01)
+        assert portal.counts.malformed == 1
+
+
+class HeldTransport:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+    def set_protocol(self, protocol: asyncio.Protocol) -> None: ...
+
+
+def test_websocket_pings_of_a_box_that_reads_nothing_do_not_pile_up() -> None:
+    """Only the last ping is answered once there is room (RFC 6455 5.5.3)."""
+    transport = HeldTransport()
+    connection = ControlConnection(cast(asyncio.Transport, transport), cast(Conversation, None), 0)
+    connection.pause_writing()
+    for number in range(1000):
+        connection.data_received(masked(0x89, number.to_bytes(125, "big")))
+    assert transport.written == []
+    connection.resume_writing()
+    assert transport.written == [encode_frame(Opcode.PONG, (999).to_bytes(125, "big"))]
+    connection.data_received(masked(0x89, b"") + masked(0x89, b"again"))
+    assert transport.written[1:] in (
+        [encode_frame(Opcode.PONG, b"again")],
+        [encode_frame(Opcode.PONG, b""), encode_frame(Opcode.PONG, b"again")],
+    )
