@@ -70,12 +70,15 @@ class PatientStreams:
         self._group: asyncio.TaskGroup | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+        #: Why the session cannot go on, where that was found by nobody who could say so.
+        self._failure: asyncio.Future[None] | None = None
 
     def attach(self, session: Session, wake: Callable[[], None]) -> None:
         """Say which session the streams are in, and what to call when something is queued there."""
         self._session = session
         self._wake = wake
         self._loop = asyncio.get_running_loop()
+        self._failure = self._loop.create_future()
 
     async def until_idle(self) -> None:
         """Wait until no patient is there."""
@@ -87,13 +90,30 @@ class PatientStreams:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 while True:
-                    await asyncio.sleep(self._stall_s / SWEEPS_PER_STALL)
+                    await self._until_next_sweep()
                     too_old = self._loop.time() - self._stall_s
                     for patient in [one for one in self._patients.values() if one.moved_at < too_old]:
                         self._reset(patient)
         finally:
             for patient in list(self._patients.values()):
                 self._close(patient)
+
+    async def _until_next_sweep(self) -> None:
+        """Wait until it is time to look for stalled patients; raises what ended the session meanwhile."""
+        if self._failure is None:
+            raise AssertionError  # attach comes first
+        await asyncio.wait((self._failure,), timeout=self._stall_s / SWEEPS_PER_STALL)
+        if self._failure.done():
+            self._failure.result()
+
+    def _from_loop(self, act: Callable[[_Patient], None], patient: _Patient) -> None:
+        """Do what the loop calls for; a portal that reads no answers ends its session, never this process."""
+        try:
+            act(patient)
+        except Invalid as error:
+            if self._failure is not None and not self._failure.done():
+                self._failure.set_exception(error)
+            self._close(patient)
 
     def take(self, event: Event) -> None:
         """Take what the session says of a patient's stream. Invalid when the portal opens one too early."""
@@ -166,7 +186,7 @@ class PatientStreams:
         except BlockingIOError:
             if not patient.writing:
                 patient.writing = True
-                self._loop.add_writer(patient.sock, self._pass_in, patient)
+                self._loop.add_writer(patient.sock, self._from_loop, self._pass_in, patient)
             self._wake()
             return
         except OSError:
@@ -221,7 +241,7 @@ class PatientStreams:
         if patient.paused and not patient.no_more_out and self._session.room(patient.stream) >= READ_AT_LEAST_BYTES:
             patient.paused = False
             self._paused.discard(patient)
-            self._loop.add_reader(patient.sock, self._pass_out, patient)
+            self._loop.add_reader(patient.sock, self._from_loop, self._pass_out, patient)
 
     # --- the end ----------------------------------------------------------------------------------------
 
